@@ -3,11 +3,19 @@
 use criterion::Criterion;
 use criterion::criterion_group;
 use criterion::criterion_main;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
 use http::Method;
+use keygate::config::MatchCondition;
+use keygate::config::MatchConditions;
+use keygate::config::MatchField;
 use keygate::config::PathPattern;
+use keygate::config::ValuePattern;
 use keygate::gate::accept::Matcher;
 use keygate::gate::accept::matcher::Lookup;
 use keygate::gate::accept::matcher::Pattern;
+use keygate::gate::accept::matcher::RequestParts;
 use std::hint::black_box;
 
 /// The number of routes that the requests use. They stay in the processor's cache; the rest of a large table does not.
@@ -21,11 +29,13 @@ fn matcher(routes: usize) -> (Matcher<usize>, Vec<String>) {
                 .expect("a pattern")
         })
         .collect();
+    let conditions = MatchConditions::default();
     let matcher = Matcher::compile(patterns.iter().enumerate().map(|(route, path)| {
         let pattern = Pattern {
             hosts: &[],
             path,
             methods: &[],
+            conditions: &conditions,
         };
         (pattern, route)
     }));
@@ -37,8 +47,72 @@ fn matcher(routes: usize) -> (Matcher<usize>, Vec<String>) {
 }
 
 fn find(matcher: &Matcher<usize>, path: &str) -> bool {
-    let found = matcher.find("api.example", path, &Method::GET, |one, other| one == other);
+    find_with(matcher, path, &HeaderMap::new(), None)
+}
+
+fn find_with(matcher: &Matcher<usize>, path: &str, headers: &HeaderMap, query: Option<&str>) -> bool {
+    let request = RequestParts {
+        host: "api.example",
+        path,
+        method: &Method::GET,
+        headers,
+        query,
+    };
+    let found = matcher.find(&request, |one, other| one == other);
     matches!(found, Lookup::Found(_))
+}
+
+/// Returns a matcher whose routes all have one path and differ in the value of `field`.
+fn one_path(routes: usize, field: &MatchField) -> Matcher<usize> {
+    let path: PathPattern = "/v1/items/{*rest}".parse().expect("a pattern");
+    let conditions: Vec<MatchConditions> = (0..routes)
+        .map(|route| {
+            let condition = MatchCondition {
+                field: field.clone(),
+                pattern: ValuePattern::Exact(route.to_string()),
+            };
+            MatchConditions::new(vec![condition])
+        })
+        .collect();
+    let routes = conditions.iter().enumerate().map(|(route, conditions)| {
+        let pattern = Pattern {
+            hosts: &[],
+            path: &path,
+            methods: &[],
+            conditions,
+        };
+        (pattern, route)
+    });
+    Matcher::compile(routes).expect("no two routes are alike")
+}
+
+/// Routes that only the value of a header, or of a query parameter, tells apart.
+fn conditions(criterion: &mut Criterion) {
+    let name = HeaderName::from_static("x-version");
+    let path = "/v1/items/a/b";
+    for count in [1, 100, 1_000] {
+        let matcher = one_path(count, &MatchField::Header(name.clone()));
+        let headers: Vec<HeaderMap> = (0..count)
+            .step_by(count.div_ceil(IN_USE))
+            .map(|value| HeaderMap::from_iter([(name.clone(), HeaderValue::from(value))]))
+            .collect();
+        assert!(headers.iter().all(|headers| find_with(&matcher, path, headers, None)));
+        assert!(!find(&matcher, path));
+        let mut next = headers.iter().cycle();
+        criterion.bench_function(&format!("one of {count} by header"), |bencher| {
+            bencher.iter(|| {
+                let headers = next.next().expect("a cycle never ends");
+                find_with(&matcher, black_box(path), headers, None)
+            });
+        });
+        let matcher = one_path(count, &MatchField::Parameter("version".to_owned()));
+        let query = "page=2&sort=name&version=0";
+        assert!(find_with(&matcher, path, &HeaderMap::new(), Some(query)));
+        criterion.bench_function(&format!("one of {count} by query"), |bencher| {
+            let headers = HeaderMap::new();
+            bencher.iter(|| find_with(&matcher, black_box(path), &headers, black_box(Some(query))));
+        });
+    }
 }
 
 fn routes(criterion: &mut Criterion) {
@@ -59,6 +133,6 @@ fn routes(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().without_plots();
-    targets = routes
+    targets = routes, conditions
 }
 criterion_main!(benches);

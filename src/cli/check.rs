@@ -319,6 +319,78 @@ mod tests {
     }
 
     #[test]
+    fn a_route_that_gets_what_a_stricter_one_misses_is_said() {
+        let route = |name: &str, matched: &str, more: &str| {
+            format!("  - {{ name: {name}, match: {{ path: /a{matched} }}, upstream: echo, {more} }}\n")
+        };
+        let said = |routes: &[String]| {
+            let (code, _, err) = run(
+                &["-"],
+                &format!(
+                    "listeners: [{{ address: '127.0.0.1:0' }}]\nupstreams: {{ echo: {{ builtin: echo }} }}\n\
+                     issuers: {{ main: {{ issuer: 'https://a.example', audiences: any, discovery: true }} }}\nroutes:\n{}",
+                    routes.concat()
+                ),
+            );
+            assert_eq!(code, ExitCode::SUCCESS, "{err}");
+            let lines = err.lines().filter_map(|line| line.split_once(": warning: "));
+            let lines = lines.map(|(place, text)| format!("{place}: {text}"));
+            lines.filter(|line| line.contains("come here")).collect::<Vec<_>>()
+        };
+        let (jwt, public) = ("accept: [jwt]", "public: true");
+        let (v2, beta) = (
+            ", headers: { x-v: '2' }",
+            ", headers: { x-v: '2', x-beta: { present: true } }",
+        );
+        assert_eq!(
+            said(&[route("a", v2, jwt), route("b", "", public), route("c", beta, jwt)]),
+            [
+                "<stdin>:6:1: routes.b.match: requests that miss the methods or conditions of `a`, `c` come here, where less is \
+                 required (public: accept: [jwt] there, open to everybody here)"
+            ]
+        );
+        assert_eq!(
+            said(&[
+                route("a", ", methods: [GET]", jwt),
+                route("b", ", query: { v: '1' }", public)
+            ])
+            .len(),
+            1
+        );
+        let (inside, addresses) = (
+            "public: true, addresses: { allow: [10.0.0.0/8] }",
+            "addresses: allow [10.0.0.0/8] there",
+        );
+        let found = said(&[route("a", v2, inside), route("b", "", public)]);
+        assert!(found.len() == 1 && found[0].contains(addresses), "{found:?}");
+        for silent in [
+            // As much is required, or more.
+            [route("a", v2, jwt), route("b", "", jwt)],
+            [route("a", v2, public), route("b", "", jwt)],
+            // No request could meet the conditions of both.
+            [
+                route("a", v2, jwt),
+                route("b", ", headers: { x-v: { prefix: '1' } }", public),
+            ],
+            // Another method, or another path.
+            [
+                route("a", ", methods: [GET]", jwt),
+                route("b", ", methods: [PUT]", public),
+            ],
+            [
+                route("a", v2, jwt),
+                route("b", "", public).replace("path: /a", "path: '/{*rest}'"),
+            ],
+            [
+                route("a", v2, jwt),
+                route("b", "", public).replace("path: /a", "path: /a, host: b.example"),
+            ],
+        ] {
+            assert_eq!(said(&silent), [""; 0], "{silent:?}");
+        }
+    }
+
+    #[test]
     fn an_issuer_whose_keys_fit_none_of_its_algorithms_is_said() {
         let with = |algorithms: &str| {
             let more = format!(

@@ -2,6 +2,7 @@
 
 use crate::cli::args::Check;
 use crate::compare;
+use crate::compare::FallThrough;
 use crate::compare::Side;
 use crate::compare::Weakening;
 use crate::config;
@@ -10,6 +11,7 @@ use crate::config::ConfigError;
 use crate::config::ConfigWarning;
 use crate::config::MainFile;
 use crate::config::ReferencedFiles;
+use crate::config::error::Place;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
@@ -110,6 +112,7 @@ pub fn find(args: &Check, stdin: &mut dyn Read) -> Result<Findings, String> {
             config.requests.connections_max,
             descriptors::limit(),
         ));
+        warnings.extend(fall_through_warnings(&new));
         if let Some(old) = old {
             warnings.extend(self_comparison_warning(&old, &new));
             diff = Some(Diff {
@@ -182,6 +185,53 @@ fn descriptor_warning(file: &Path, connections: usize, limit: Option<u64>) -> Op
         "raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or allow fewer connections; with too few, fewer \
          are served",
     ))
+}
+
+/// Returns a warning for each route that gets requests which miss a more specific route, and that requires less. None for a
+/// configuration whose variables are not set: its parts were not checked.
+fn fall_through_warnings(source: &Source<'_>) -> Vec<ConfigWarning> {
+    let Ok((config, origins)) = config::load_with_lines(source.main(), ReferencedFiles::MayBeMissing) else {
+        return Vec::new();
+    };
+    let side = Side {
+        config: &config,
+        origins: &origins,
+        folder: source.path.parent().unwrap_or(Path::new("")),
+    };
+    let found = compare::find_fall_throughs(side).into_iter();
+    found.map(fall_through_warning).collect()
+}
+
+fn fall_through_warning(found: FallThrough) -> ConfigWarning {
+    /// The more specific routes that are named.
+    const NAMED_MAX: usize = 5;
+    let mut names: Vec<String> = found
+        .from
+        .iter()
+        .take(NAMED_MAX)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if found.from.len() > NAMED_MAX {
+        names.push(format!("{} more", found.from.len() - NAMED_MAX));
+    }
+    ConfigWarning(ConfigError {
+        code: "falls-through",
+        file: found.place.file,
+        place: Some(Place {
+            line: found.place.line,
+            column: 1,
+        }),
+        path: format!("routes.{}.match", found.to),
+        problem: format!(
+            "requests that miss the methods or conditions of {} come here, where less is required ({})",
+            names.join(", "),
+            found.difference
+        ),
+        hint: Some(
+            "clients choose methods, headers and query: require as much here, or give what needs protection a path of its own"
+                .to_owned(),
+        ),
+    })
 }
 
 fn find_weakenings(old: &Source<'_>, new: &Source<'_>) -> Result<Vec<Weakening>, LoadError> {

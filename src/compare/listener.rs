@@ -1,4 +1,4 @@
-//! Does a listener require less of its clients than before: TLS, or a certificate of an authority?
+//! Does a listener require less of its clients than before: TLS, a certificate of an authority, or an address?
 
 use crate::compare::Side;
 use crate::compare::finding::relative;
@@ -55,6 +55,10 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, report: &mut dyn
         let text =
             |listener: &Listener| format!("{} with {}", listener.address, ListenerRequirement::of(listener).text());
         if ListenerRequirement::of(is) < ListenerRequirement::of(was) {
+            report(["listeners", ""], text(was), text(is));
+        }
+        if !is.addresses.is_within(&was.addresses) {
+            let text = |listener: &Listener| format!("{} for {}", listener.address, listener.addresses);
             report(["listeners", ""], text(was), text(is));
         }
         if let (Some(was), Some(is)) = (authorities(old.folder, was), authorities(new.folder, is))

@@ -1,4 +1,4 @@
-//! Which routes require less than before? `requests` pairs the routes of two configurations that decide the same
+//! Which routes require less than before, or less than a more specific route of the same path? `requests` pairs the routes of two configurations that decide the same
 //! requests; the other modules compare the requirements of each pair, and the settings that apply to every request.
 //! These modules destructure the types of `config`, so the build fails until a new field is compared.
 
@@ -14,7 +14,10 @@ mod limit;
 mod listener;
 mod plan;
 mod token_endpoint;
+mod fall_through;
 
+pub use fall_through::FallThrough;
+pub use fall_through::find_fall_throughs;
 pub use finding::Weakening;
 pub use side::Side;
 

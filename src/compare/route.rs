@@ -23,6 +23,8 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         hosts: _,
         path: _,
         methods: _,
+        conditions: _,
+        addresses,
         accept,
         public,
         issuers: _,
@@ -59,6 +61,9 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     }
     if *allow_empty_segments && !was.allow_empty_segments {
         report("allow", "without empty_segments", "with empty_segments");
+    }
+    if !addresses.is_within(&was.addresses) {
+        report("addresses", &was.addresses.to_string(), &addresses.to_string());
     }
     client_certificates::compare(before, now, found);
     limit::compare(before, now, found);

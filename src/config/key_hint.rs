@@ -230,6 +230,18 @@ const ROWS: &[Row] = &[
         &["h2c", "http2"],
         "did you mean `protocol`? such as `protocol: h2c`; with `tls`, clients choose HTTP/2",
     ),
+    row(
+        LISTENER,
+        &[
+            "allow",
+            "deny",
+            "allowed_ips",
+            "whitelist",
+            "source_ranges",
+            "ip_filter",
+        ],
+        "did you mean `addresses`? such as `addresses: { allow: [10.0.0.0/8] }`",
+    ),
     row(LISTENER, &["name", "kind"], "a listener has no such key; remove it"),
     row(
         TLS,
@@ -707,6 +719,22 @@ const ROWS: &[Row] = &[
         &["priority", "order", "weight"],
         "the order of routes means nothing: the more exact path counts; remove it",
     ),
+    row(
+        ROUTE,
+        &[
+            "deny",
+            "ips",
+            "allowed_ips",
+            "ip_allow",
+            "ip_allowlist",
+            "ip_filter",
+            "ip_restriction",
+            "ip_whitelist",
+            "source_ranges",
+            "whitelist",
+        ],
+        "did you mean `addresses`? such as `addresses: { allow: [10.0.0.0/8] }`",
+    ),
     row(ROUTE, &["id"], "did you mean `name`?"),
     row(
         ROUTE,
@@ -730,8 +758,25 @@ const ROWS: &[Row] = &[
     ),
     row(
         MATCH,
-        &["header", "headers", "query", "params", "port", "scheme", "source"],
-        "routes are told apart by `host`, `path` and `methods` alone",
+        &["header", "request_headers"],
+        "did you mean `headers`? such as `headers: { x-version: \"2\" }`",
+    ),
+    row(
+        MATCH,
+        &[
+            "param",
+            "params",
+            "parameters",
+            "query_params",
+            "query_parameters",
+            "query_string",
+        ],
+        "did you mean `query`? such as `query: { version: \"2\" }`",
+    ),
+    row(
+        MATCH,
+        &["port", "scheme", "cookie", "cookies"],
+        "routes are told apart by `host`, `path`, `methods`, `headers` and `query` alone",
     ),
     row(
         CORS,

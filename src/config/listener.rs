@@ -1,5 +1,7 @@
 //! Where do connections come in, and how much may one connection and one request cost?
 
+use crate::config::address_rules;
+use crate::config::address_rules::AddressRules;
 use crate::config::check::Checker;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
@@ -10,6 +12,7 @@ use crate::config::tls::ListenerTls;
 use crate::config::tree::NodeId;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -24,6 +27,8 @@ pub struct Listener {
     /// The protocol without TLS. With TLS, each client chooses HTTP/2 or HTTP/1.1 (ALPN, RFC 7301).
     pub plain: PlainProtocol,
     pub http1: Http1Lane,
+    /// The addresses of peers that may connect.
+    pub addresses: AddressRules,
 }
 
 /// The protocol of a listener without TLS.
@@ -90,6 +95,9 @@ pub(in crate::config) struct Section {
     /// The code that carries HTTP/1.1: `own`, or `pingora`, which needs twice the processor time: the answer to a fault that
     /// is found in the first. Default `own`.
     http1: Option<TypedNode<Http1Lane>>,
+    /// The addresses of peers that may connect; others are closed without an answer. Of a client behind a proxy, the peer is the
+    /// proxy. Default: every address.
+    addresses: Option<TypedNode<address_rules::Section>>,
 }
 
 pub(in crate::config) fn convert(
@@ -115,6 +123,13 @@ pub(in crate::config) fn convert(
             let hint = "remove one of the two keys";
             checker.error_with(written.at, "no-effect", "the listener speaks HTTP/2 alone", hint);
         }
+        let addresses = section.value.addresses;
+        let addresses = addresses.map(|written| {
+            let at = written.at;
+            let rules = address_rules::convert(written, checker)?;
+            warn_of_loopback(&rules, address.get().ip(), at, checker);
+            Some(rules)
+        });
         let listener = TypedNode {
             at: address.at,
             value: Listener {
@@ -123,12 +138,22 @@ pub(in crate::config) fn convert(
                 tls: tls.flatten(),
                 plain,
                 http1: http1.map(|written| written.value).unwrap_or_default(),
+                addresses: addresses.flatten().unwrap_or_default(),
             },
         };
         refuse_shared(&listeners, listener.at, listener.value.address, checker);
         listeners.push(listener);
     }
     listeners
+}
+
+/// Warns of rules that keep out the peers of a loopback listener, which connect from its own address.
+fn warn_of_loopback(rules: &AddressRules, own: IpAddr, at: NodeId, checker: &mut Checker<'_>) {
+    if own.is_loopback() && !rules.admits(own) {
+        let problem = format!("peers of this listener are on this machine, and {own} is not among the addresses");
+        let hint = "`addresses` of a listener are about peers; those of clients behind a proxy belong to the routes";
+        checker.warn(at, "refuses-everybody", problem, hint);
+    }
 }
 
 /// Reports an `address` that cannot be bound beside `listeners`, or that would take some of their connections.

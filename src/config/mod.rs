@@ -29,6 +29,9 @@ mod pattern;
 
 mod reserved_header;
 
+pub mod match_condition;
+pub mod address_rules;
+
 pub mod admin;
 pub mod api_keys;
 pub mod built_in;
@@ -61,6 +64,7 @@ pub mod upstream_tls;
 mod defaults;
 
 mod overlap;
+mod reserved_field;
 
 mod shadow;
 
@@ -69,6 +73,7 @@ mod claim_reach;
 mod unmet;
 mod unused;
 mod server_name;
+mod preflight;
 mod reach;
 mod partial;
 
@@ -77,6 +82,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use address_rules::AddressRules;
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
 pub use balance::Balance;
@@ -112,6 +118,10 @@ pub use listener::Http1Lane;
 pub use listener::Listener;
 pub use listener::PlainProtocol;
 pub use listener::RequestLimits;
+pub use match_condition::MatchCondition;
+pub use match_condition::MatchConditions;
+pub use match_condition::MatchField;
+pub use match_condition::ValuePattern;
 pub use observe::LogFormat;
 pub use observe::Observe;
 pub use origin::SourceLine;
@@ -539,6 +549,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     let defaults = defaults::convert(section.defaults, checker);
     let routes = route_section::convert(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
+    reserved_field::refuse(&routes, &headers_with_a_meaning(&api_keys, &issuers), checker);
     let of_routes = routes
         .iter()
         .filter_map(|located| checker.tree.entry(located.at, "client_certificates"));
@@ -599,6 +610,19 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
         token_endpoint,
         plans,
     })
+}
+
+/// Returns the headers that carry credentials or identities because a setting says so, each with the setting.
+fn headers_with_a_meaning<'c>(
+    api_keys: &'c ApiKeys,
+    issuers: &'c BTreeMap<Name, Issuer>,
+) -> BTreeMap<&'c str, &'static str> {
+    let tokens = issuers.values().filter_map(|issuer| issuer.token_header.as_ref());
+    let claims = issuers.values().flat_map(Issuer::claim_header_names);
+    let tokens = tokens.map(|name| (name.as_str(), "token_header"));
+    let claims = claims.map(|name| (name.as_str(), "claim_headers"));
+    let keys = (api_keys.header.as_str(), "api_keys.header");
+    claims.chain(tokens).chain([keys]).collect()
 }
 
 fn trusted_proxies(written: Option<Texts<IpNet>>, checker: &mut Checker<'_>) -> Vec<IpNet> {

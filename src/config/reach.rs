@@ -16,6 +16,8 @@ use crate::config::issuer::JwksLocation;
 use crate::config::parts::Parts;
 use crate::config::pattern::DEFAULT_METHODS;
 use crate::config::pattern::takes;
+use crate::config::preflight;
+use crate::config::preflight::is_forbidden_request_header;
 use crate::config::read::TypedNode;
 use crate::config::route::AcceptedCredential;
 use crate::config::route::LocatedRoute;
@@ -50,6 +52,7 @@ pub(in crate::config) fn warn(parts: &Parts<'_>, checker: &mut Checker<'_>) -> V
     warn_of_short_credentials(parts, checker);
     server_name::warn_of_resources(parts, checker);
     warn_of_default_methods(parts, checker);
+    preflight::warn(parts.routes, checker);
     claim_reach::warn_of_shared(parts, checker);
     let mut needs = file_need::of_issuers(parts.issuers, checker);
     for located in parts.routes {
@@ -381,37 +384,6 @@ fn can_carry_credential(headers: &[HeaderName], located: &LocatedRoute, parts: &
     is_elsewhere
         || (in_bearer && headers.contains(&header::AUTHORIZATION))
         || (in_own && headers.contains(&parts.api_keys.header))
-}
-
-/// Returns whether a browser lets no page set the header (Fetch standard, "forbidden request-header"). `name` is in lower
-/// case.
-fn is_forbidden_request_header(name: &str) -> bool {
-    name.starts_with("sec-")
-        || name.starts_with("proxy-")
-        || matches!(
-            name,
-            "accept-charset"
-                | "accept-encoding"
-                | "access-control-request-headers"
-                | "access-control-request-method"
-                | "connection"
-                | "content-length"
-                | "cookie"
-                | "cookie2"
-                | "date"
-                | "dnt"
-                | "expect"
-                | "host"
-                | "keep-alive"
-                | "origin"
-                | "referer"
-                | "set-cookie"
-                | "te"
-                | "trailer"
-                | "transfer-encoding"
-                | "upgrade"
-                | "via"
-        )
 }
 
 /// Warns of limits by subject where only API keys are accepted: none has one. With `keys_of_store_alone`, none has a client

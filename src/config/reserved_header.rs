@@ -28,3 +28,18 @@ pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
     let forwarded = name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-");
     credential || forwarded || is_framing_header(name) || name.as_str().starts_with(identity_field::PREFIX)
 }
+
+/// Returns whether a header claims that the request has another path or another method. Route and policy never read it.
+pub(in crate::config) fn is_override_header(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-http-method"
+            | "x-http-method-override"
+            | "x-method-override"
+            | "x-original-host"
+            | "x-original-method"
+            | "x-original-uri"
+            | "x-original-url"
+            | "x-rewrite-url"
+    )
+}

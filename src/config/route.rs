@@ -1,7 +1,9 @@
 //! Which requests does a route match, which credentials does it require, and where do the requests go?
 
+use crate::config::address_rules::AddressRules;
 use crate::config::client_certificates::CertificateRequirement;
 use crate::config::cors::Cors;
+use crate::config::match_condition::MatchConditions;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::rule::Condition;
@@ -23,6 +25,10 @@ pub struct Route {
     pub path: PathPattern,
     /// Empty: those of `DEFAULT_METHODS`. GET includes HEAD.
     pub methods: Vec<Method>,
+    /// Conditions on headers and query.
+    pub conditions: MatchConditions,
+    /// The addresses of clients that may use the route.
+    pub addresses: AddressRules,
     /// Accepted types of credential. Empty only on a public route.
     pub accept: Vec<AcceptedCredential>,
     pub public: bool,

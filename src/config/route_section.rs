@@ -1,5 +1,7 @@
 //! How is a route written, and which of its keys fit together?
 
+use crate::config::address_rules;
+use crate::config::address_rules::AddressRules;
 use crate::config::built_in;
 use crate::config::check::Checker;
 use crate::config::check::values;
@@ -10,6 +12,9 @@ use crate::config::defaults::Defaults;
 use crate::config::defaults::distinct_accept;
 use crate::config::identity_token;
 use crate::config::limit::Limit;
+use crate::config::match_condition;
+use crate::config::match_condition::MatchConditions;
+use crate::config::match_condition::ParameterName;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::pattern::takes;
@@ -37,6 +42,7 @@ use crate::config::token_endpoint::TokenEndpoint;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
 use crate::model::names::Name;
+use http::HeaderName;
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -79,6 +85,9 @@ pub(in crate::config) struct Section {
     /// The client certificates that pass, beside what else is asked: `any`, or those with one of `names` or `fingerprints`. A
     /// listener with `tls.client_ca` asks clients for them. Default: none is needed.
     client_certificates: Option<client_certificates::Written>,
+    /// The addresses of clients that pass, beside what else is asked. The client's address is the peer's, or the one that
+    /// `trusted_proxies` report; where these report none, no client passes. Default: every address.
+    addresses: Option<TypedNode<address_rules::Section>>,
     /// Names of limits that hold here, beside those of the defaults.
     limits: Option<Texts<Name>>,
     /// Names of plans: the credential must belong to a subscription under one of them. Tokens of other issuers than
@@ -124,6 +133,11 @@ pub(in crate::config) struct MatchSection {
     path: Option<Text<PathPattern>>,
     /// Default: every method of RFC 9110.
     methods: Option<Texts<Method>>,
+    /// Headers that a request must have, each with its value or a pattern. Default: none.
+    headers: Option<match_condition::Written<HeaderName>>,
+    /// Query parameters that a request must have, by their decoded names, each with its decoded value or a pattern. Default:
+    /// none.
+    query: Option<match_condition::Written<ParameterName>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -200,7 +214,7 @@ fn route(
     };
     let base = rule::base(sections, checker);
     let audiences = audiences(section.audiences, &accept, defaults, checker);
-    let (hosts, path, methods) = convert_match(matched?, checker)?;
+    let (hosts, path, methods, conditions) = convert_match(matched?, checker)?;
     let resource = resource::of_route(section.resource, accept.contains(&AcceptedCredential::Jwt), checker);
     let identity_token = section
         .identity_token
@@ -208,6 +222,10 @@ fn route(
     let client_certificates = section
         .client_certificates
         .map(|written| client_certificates::convert(written, checker));
+    let addresses = match section.addresses {
+        Some(written) => address_rules::convert(written, checker),
+        None => Some(AddressRules::default()),
+    };
     let inherited = defaults.client_certificates.iter();
     let inherited = inherited.map(|(requirement, _)| requirement.clone());
     let cors = section.cors.map(|cors| cors::convert(cors, &methods, checker));
@@ -229,6 +247,8 @@ fn route(
             hosts,
             path,
             methods,
+            conditions,
+            addresses: addresses?,
             accept,
             public,
             issuers,
@@ -486,7 +506,7 @@ fn issuers(
 fn convert_match(
     TypedNode { value: section, at }: TypedNode<MatchSection>,
     checker: &mut Checker<'_>,
-) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>)> {
+) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>, MatchConditions)> {
     let path = checker.need(at, "path", section.path, "such as `path: \"/v1/{*rest}\"`");
     let hosts = match section.host {
         Some(OneOrMany(hosts)) => checker.distinct(hosts),
@@ -498,7 +518,8 @@ fn convert_match(
         return None;
     }
     let methods = section.methods.map(|methods| checker.distinct(methods.value));
-    Some((hosts, path?.take(), methods.unwrap_or_default()))
+    let conditions = match_condition::convert(section.headers, section.query, at, checker)?;
+    Some((hosts, path?.take(), methods.unwrap_or_default(), conditions))
 }
 
 /// Returns the prefix, and reports one that is not whole literal segments at the front of the route's path.

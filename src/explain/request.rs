@@ -2,11 +2,14 @@
 
 use crate::config::Config;
 use crate::config::HostPattern;
+use crate::config::MatchField;
 use crate::config::RequestLimits;
 use crate::config::Route;
+use crate::config::ValuePattern;
 use crate::explain::question::ExplainError;
 use crate::explain::question::Question;
 use crate::explain::question::QuestionSubject;
+use crate::gate::accept::matched_field::encode;
 use crate::proxy::forward::escape;
 use crate::proxy::head::HeadLimits;
 use http::HeaderName;
@@ -35,7 +38,7 @@ pub(in crate::explain) fn head_limits(limits: &RequestLimits) -> HeadLimits {
 }
 
 pub(in crate::explain) fn build(question: &Question, config: &Config) -> Result<RequestForms, ExplainError> {
-    let (method, host, target) = match &question.subject {
+    let (method, host, mut target) = match &question.subject {
         QuestionSubject::Route(name) => {
             let route = config.routes.iter().find(|route| route.name.as_str() == name);
             match route {
@@ -57,6 +60,11 @@ pub(in crate::explain) fn build(question: &Question, config: &Config) -> Result<
             return Err(ExplainError::Request("--header: write `Name: value`".to_owned()));
         };
         lines.push((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()));
+    }
+    if let QuestionSubject::Route(name) = &question.subject
+        && let Some(route) = config.routes.iter().find(|route| route.name.as_str() == name)
+    {
+        meet_conditions(route, &mut lines, &mut target);
     }
     if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         lines.insert(0, ("host".to_owned(), host.clone()));
@@ -117,6 +125,25 @@ fn of_text(text: &str) -> Result<(String, String, String), ExplainError> {
         target => format!("/{target}"),
     };
     Ok((method.to_owned(), host.to_owned(), target))
+}
+
+/// Adds headers and a query that meet the conditions of `route`, without the headers that the question has.
+fn meet_conditions(route: &Route, lines: &mut Vec<(String, String)>, target: &mut String) {
+    let mut separator = '?';
+    for condition in route.conditions.iter() {
+        let value = match &condition.pattern {
+            ValuePattern::Exact(text) | ValuePattern::Prefix(text) => text.as_str(),
+            ValuePattern::Present => "any",
+        };
+        match &condition.field {
+            MatchField::Header(name) if lines.iter().any(|(line, _)| line.eq_ignore_ascii_case(name.as_str())) => {}
+            MatchField::Header(name) => lines.push((name.as_str().to_owned(), value.to_owned())),
+            MatchField::Parameter(name) => {
+                target.push_str(&format!("{separator}{}={}", encode(name), encode(value)));
+                separator = '&';
+            }
+        }
+    }
 }
 
 /// Returns method, host and target of a request that `route` matches. A wildcard segment becomes the wildcard's name.

@@ -18,6 +18,7 @@ use crate::explain::report::display_text;
 use crate::explain::request::RequestForms;
 use crate::explain::token;
 use crate::gate::accept::Inbound;
+use crate::gate::accept::matched_field;
 use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
@@ -259,6 +260,9 @@ fn reason_text(denial: &Denial) -> String {
             format!("a route matches host and path, for {}", allowed.join(", "))
         }
         Denial::NoRoute => "no route matches".to_owned(),
+        Denial::AddressNotAllowed => "the route is not for the address of the client".to_owned(),
+        Denial::ConditionsUnmet => "host, path and method match, and the conditions of no route hold".to_owned(),
+        Denial::AmbiguousField(ambiguous) => format!("{}: {}", ambiguous.field, ambiguous.fault),
         Denial::PathNearMiss => {
             "a route with another protection matches a path that upstreams read alike (case, slashes, escapes)"
                 .to_owned()
@@ -288,8 +292,54 @@ fn accept(trace: &StageFacts<'_>) -> Vec<Fact> {
         ClientAddress::Known(address) => format!("from {address}"),
         ClientAddress::Unknown { proxy } => format!("from an unknown address behind the trusted proxy {proxy}"),
     }));
+    facts.extend(unmet_facts(trace, inbound));
     if let Some(route) = &trace.decision_trace.route {
         facts.push(Fact::check(true, route_text(trace, route)));
+        if !route.addresses.is_empty() {
+            let text = format!("addresses of clients: {}", route.addresses);
+            facts.push(Fact::check(route.admits(inbound.client()), text));
+        }
+    }
+    facts
+}
+
+/// The number of routes whose conditions do not hold that are named.
+const UNMET_MAX: usize = 10;
+
+/// Returns one note for each route of the same host, path and method whose conditions the request does not meet.
+fn unmet_facts(trace: &StageFacts<'_>, inbound: &Inbound<'_>) -> Vec<Fact> {
+    let candidates = trace
+        .snapshot
+        .candidates(inbound.host(), inbound.path(), inbound.method());
+    let candidates = candidates.unwrap_or_default();
+    let unmet = candidates.iter().filter_map(|route| {
+        let settings = trace
+            .config
+            .routes
+            .iter()
+            .find(|settings| settings.name == route.name)?;
+        let (condition, found) = settings.conditions.iter().find_map(|condition| {
+            let fields = std::slice::from_ref(&condition.field);
+            let values = matched_field::values(fields, inbound.headers(), inbound.query()).ok()?;
+            match values.first()?.as_deref() {
+                None => Some((condition, "it is not there".to_owned())),
+                Some(value) if condition.pattern.admits(value) => None,
+                Some(value) => Some((condition, format!("it is `{}`", text(value)))),
+            }
+        })?;
+        let origin = trace.origins.find(["routes", route.name.as_str(), ""]);
+        let name = &route.name;
+        Some(Fact::note(format!(
+            "route {name} ({origin}) requires that {condition}; {found}"
+        )))
+    });
+    let mut facts: Vec<Fact> = unmet.collect();
+    let more = facts.len().saturating_sub(UNMET_MAX);
+    facts.truncate(UNMET_MAX);
+    if more > 0 {
+        facts.push(Fact::note(format!(
+            "{more} more routes of this path have conditions that do not hold"
+        )));
     }
     facts
 }
@@ -317,8 +367,13 @@ fn route_text(trace: &StageFacts<'_>, route: &Route) -> String {
             .collect::<Vec<_>>()
             .join(", ")
     };
+    let conditions = if settings.conditions.is_empty() {
+        String::new()
+    } else {
+        format!(", where {}", settings.conditions)
+    };
     format!(
-        "route {} ({origin}) matches {}, {}, {methods}",
+        "route {} ({origin}) matches {}, {}, {methods}{conditions}",
         route.name,
         hosts.join(" or "),
         settings.path.as_str()

@@ -110,6 +110,9 @@ pub fn decide(
     local::stop_if_local(snapshot, inbound, two, now, trace)?;
     let route = accept(snapshot, inbound, two, trace)?;
     hygiene::check_oddities(inbound.oddities(), route.allows)?;
+    if !route.admits(inbound.client()) {
+        return Err(Stop::Denied(Denial::AddressNotAllowed));
+    }
 
     enter(live, Stage::Intake);
     let is_imported = |text: &str| snapshot.authenticator.api_keys.is_imported(text);
@@ -289,13 +292,12 @@ fn check_certificate(
 /// Returns the route that matches the request. Does not check the oddities of the path.
 fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, Denial> {
     let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, inbound.method());
-    match snapshot
-        .matcher
-        .find(inbound.host(), inbound.path(), inbound.method(), same)
-    {
+    match snapshot.matcher.find(&inbound.route_parts(), same) {
         Lookup::Found(route) => Ok(Arc::clone(route)),
         Lookup::MethodNotAllowed(allowed) => Err(Denial::MethodNotAllowed(allowed.into())),
         Lookup::NearMiss => Err(unrouted(inbound, Denial::PathNearMiss)),
+        Lookup::ConditionsUnmet => Err(unrouted(inbound, Denial::ConditionsUnmet)),
+        Lookup::Ambiguous(field) => Err(Denial::AmbiguousField(field)),
         Lookup::NotFound => Err(unrouted(inbound, Denial::NoRoute)),
     }
 }

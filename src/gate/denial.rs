@@ -1,6 +1,7 @@
 //! For which reasons, from every stage, is a request not forwarded?
 
 use crate::gate::accept::AcceptError;
+use crate::gate::accept::AmbiguousField;
 use crate::gate::accept::HeadError;
 use crate::gate::admit::SpentLimit;
 use crate::gate::authenticate::MissingProof;
@@ -19,11 +20,14 @@ use std::time::Duration;
 pub enum ConnectionError {
     #[error("too many connections are open")]
     TooMany,
+    #[error("the listener is not for the address of the peer")]
+    PeerAddress,
 }
 
 reasons! {
     ConnectionError {
         Self::TooMany => "too_many_connections",
+        Self::PeerAddress => "peer_not_allowed",
     }
 }
 
@@ -62,7 +66,13 @@ pub enum Denial {
     Misdirected,
     NoRoute,
     PathNearMiss,
+    /// Routes match host, path and method, and the request meets the conditions of none.
+    ConditionsUnmet,
+    /// A header or a query parameter that decides the route has no certain value.
+    AmbiguousField(AmbiguousField),
     MethodNotAllowed(Box<[Method]>),
+    /// The route is not for the address of the client, or that address is unknown.
+    AddressNotAllowed,
     /// A preflight for a request that the page may not send.
     Cors(CorsError),
     BodyTooLarge,
@@ -111,7 +121,9 @@ reasons! {
         Self::Misdirected => "misdirected",
         Self::NoRoute => "no_route",
         Self::PathNearMiss => "path_near_miss",
+        Self::ConditionsUnmet => "conditions_unmet",
         Self::MethodNotAllowed(_) => "method_not_allowed",
+        Self::AddressNotAllowed => "address_not_allowed",
         Self::BodyTooLarge => "body_too_large",
         Self::BodyTimeout => "body_timeout",
         Self::Pipelined => "pipelined",
@@ -135,6 +147,7 @@ reasons! {
         Connection(ConnectionError),
         Head(HeadError),
         Accept(AcceptError),
+        AmbiguousField(AmbiguousField),
         Cors(CorsError),
         Intake(IntakeError),
         Authentication(Refusal),

@@ -2,7 +2,6 @@
 
 use crate::config::built_in::EndpointKind;
 use crate::gate::accept::Inbound;
-use crate::gate::accept::Lookup;
 use crate::gate::accept::hygiene;
 use crate::gate::admit;
 use crate::gate::admit::Subject;
@@ -16,8 +15,8 @@ use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::gate::intake::IntakeError;
-use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
+use crate::gate::snapshot::common_cors;
 use crate::gate::stop::Stop;
 use crate::model::clock::Now;
 use crate::observe::metrics::AnswerLabel;
@@ -113,23 +112,23 @@ fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound
 
 /// Returns the answer to a CORS preflight, by the rules of the route that matches the announced method: a route that
 /// lists only POST answers the preflight of a POST. Returns `None` where the request is not a preflight, or where the
-/// route has no CORS rules. Such a request is an ordinary OPTIONS and needs a credential (S097).
+/// route has no CORS rules; also where several routes match by their conditions and do not all have the same rules. Such a request is an ordinary OPTIONS and needs a credential (S097).
 ///
 /// Authenticates nothing and spends no limit: the answer is the same for every client, costs less than a refusal, and
 /// a browser hides a 429 from the page.
 fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trace: &mut DecisionTrace) -> Option<Result<Answer, Denial>> {
     let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
-    let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, &preflight.method);
-    let found = snapshot
-        .matcher
-        .find(inbound.host(), inbound.path(), &preflight.method, same);
-    let Lookup::Found(route) = found else {
-        return None;
-    };
-    let cors = route.cors.as_ref()?;
+    let candidates = snapshot.candidates(inbound.host(), inbound.path(), &preflight.method);
+    let candidates = candidates.ok()?;
+    // A preflight does not have the headers of the request that it announces, so any of the routes may get that request.
+    let cors = common_cors(candidates.iter().copied())?;
+    let route = candidates.last()?;
     trace.route = Some(Arc::clone(route));
     let answer = || {
         hygiene::check_oddities(inbound.oddities(), route.allows)?;
+        if !candidates.iter().any(|route| route.admits(inbound.client())) {
+            return Err(Denial::AddressNotAllowed);
+        }
         intake::check_query(inbound, &route.intake)?;
         Ok(cors.answer(&preflight, inbound.headers())?)
     };

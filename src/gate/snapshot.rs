@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::config::AcceptedCredential;
+use crate::config::AddressRules;
 use crate::config::CertificateRequirement;
 use crate::config::Config;
 use crate::config::KeySource;
@@ -40,6 +41,7 @@ use crate::gate::intake::QueryCredentials;
 use crate::gate::intake::RouteAccess;
 use crate::gate::live::LiveState;
 use crate::model::api_key::Digester;
+use crate::model::client_address::ClientAddress;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
 use crate::observe::metrics::LimitMetrics;
@@ -112,6 +114,8 @@ pub struct Route {
     /// The issuers of each header in the intake's `token_headers`, in the same order.
     pub header_trusts: Box<[Trust]>,
     pub requirement: Requirement,
+    /// The addresses of clients that may use the route.
+    pub addresses: AddressRules,
     /// Requirements on the client's certificate; all must hold.
     pub client_certificates: Box<[CertificateRequirement]>,
     /// The plans that allow access: the subscription of the credential must be under one of these plans. Empty where
@@ -161,6 +165,7 @@ impl Route {
             && names(self) == names(other)
             && self.trust.audiences == other.trust.audiences
             && self.requirement.is_like(&other.requirement, method)
+            && self.addresses == other.addresses
             && self.client_certificates == other.client_certificates
             && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
@@ -177,6 +182,12 @@ impl Route {
             Some(Place::TokenHeader(index)) => self.header_trusts.get(index).unwrap_or(&self.trust),
             Some(Place::Authorization | Place::ApiKeyHeader | Place::WebSocketProtocols) | None => &self.trust,
         }
+    }
+
+    /// Returns whether the route is for clients at this address. An unknown address is none that a rule admits: that of the proxy
+    /// would be an unsafe guess.
+    pub fn admits(&self, client: ClientAddress) -> bool {
+        self.addresses.is_empty() || client.known().is_some_and(|address| self.addresses.admits(address))
     }
 
     /// Returns the credentials that the route accepts, for the challenges of a refusal.
@@ -199,23 +210,37 @@ impl Snapshot {
         let Ok(path) = normalize::path(request.uri.path()) else {
             return self.host_cors.of(&host);
         };
-        let find = |method: &Method| {
-            let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, method);
-            self.matcher.find(&host, &path.text, method, same)
-        };
+        let find = |method: &Method| self.candidates(&host, &path.text, method);
         match find(&request.method) {
-            Lookup::Found(route) => route.cors.as_ref().map(|cors| &cors.responses),
-            Lookup::MethodNotAllowed(allowed) => {
-                let mut routes = allowed.iter().map(|method| match find(method) {
-                    Lookup::Found(route) => route.cors.as_ref().map(|cors| &cors.responses),
-                    Lookup::NearMiss | Lookup::MethodNotAllowed(_) | Lookup::NotFound => None,
+            Ok(routes) => common_cors(routes).map(|cors| &cors.responses),
+            Err(Lookup::MethodNotAllowed(allowed)) => {
+                let mut routes = allowed.iter().map(|method| {
+                    let cors = common_cors(find(method).unwrap_or_default());
+                    cors.map(|cors| &cors.responses)
                 });
                 let first = routes.next().flatten();
                 first.filter(|_| routes.all(|other| other == first))
             }
-            // A client gets the same answer for both.
-            Lookup::NearMiss | Lookup::NotFound => self.host_cors.of(&host),
+            // A client gets the same answer for each.
+            Err(
+                Lookup::NearMiss | Lookup::NotFound | Lookup::ConditionsUnmet | Lookup::Ambiguous(_) | Lookup::Found(_),
+            ) => self.host_cors.of(&host),
         }
+    }
+
+    /// Returns every route that may get a request for `method` on `path` at `host`, whatever headers and query it has; see
+    /// [`Matcher::candidates`].
+    ///
+    /// # Errors
+    /// Why no route gets it.
+    pub fn candidates(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+    ) -> Result<Vec<&Arc<Route>>, Lookup<'_, Arc<Route>>> {
+        let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, method);
+        self.matcher.candidates(host, path, method, same)
     }
 
     /// Compiles `config`. Takes issuers, limits and endpoints from `live`, so that their state survives a reload.
@@ -253,6 +278,7 @@ impl Snapshot {
                 hosts: &settings.hosts,
                 path: &settings.path,
                 methods: &settings.methods,
+                conditions: &settings.conditions,
             };
             (pattern, Arc::clone(route))
         }))?;
@@ -269,13 +295,16 @@ impl Snapshot {
         );
         let websocket_token = config.routes.iter().any(|route| route.websocket_token);
         let websocket_protocol = websocket_token.then_some(&header::SEC_WEBSOCKET_PROTOCOL);
+        // An upstream that reads `x_version` as `x-version` would find a value that decided no route.
+        let matched_headers = distinct(config.routes.iter().flat_map(|route| route.conditions.headers()));
         let built_ins = built_ins(config, &routes, live);
         Ok(Self {
             requests: config.requests.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),
             api_key_header: config.api_keys.header.clone(),
             accept: AcceptRules::new(config.api_keys.header.clone(), matcher.methods().cloned())
-                .with_protected(claim_headers.iter().chain(&token_headers).chain(websocket_protocol)),
+                .with_protected(claim_headers.iter().chain(&token_headers).chain(websocket_protocol))
+                .with_protected(&matched_headers),
             claim_headers,
             token_headers,
             websocket_token,
@@ -368,6 +397,7 @@ impl Route {
                 audiences: audiences.clone(),
             },
             requirement: Requirement::compile(route),
+            addresses: route.addresses.clone(),
             client_certificates: route.client_certificates.clone().into(),
             plans: route.plans.clone().into(),
             limits: compiled_in(Mode::Enforce),
@@ -395,6 +425,14 @@ impl Route {
             upstream_metrics: live.metrics.upstreams.of(route.upstream.as_str()),
         }
     }
+}
+
+/// Returns the CORS rules of all `routes`; `None` where they differ or some route has none. For a request whose headers are not
+/// known yet, so that no route's rules open another route to web pages.
+pub fn common_cors<'r>(routes: impl IntoIterator<Item = &'r Arc<Route>>) -> Option<&'r Cors> {
+    let mut rules = routes.into_iter().map(|route| route.cors.as_ref());
+    let first = rules.next().flatten()?;
+    rules.all(|other| other == Some(first)).then_some(first)
 }
 
 fn distinct<'h>(names: impl Iterator<Item = &'h HeaderName>) -> Box<[HeaderName]> {

@@ -20,6 +20,7 @@ pub mod grace;
 pub mod address_range;
 pub mod client_address;
 pub mod public_address;
+pub mod query_credential;
 pub mod api_key;
 pub mod client_secret;
 pub mod plan;

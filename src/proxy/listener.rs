@@ -1,5 +1,6 @@
 //! Which settings of a listener does a new connection get?
 
+use crate::config::AddressRules;
 use crate::config::Http1Lane;
 use crate::config::PlainProtocol;
 use crate::proxy::certificate_names::CertificateNames;
@@ -19,6 +20,8 @@ pub struct ConnectionSettings {
     /// The protocol of a listener without TLS. With TLS, the client chooses (ALPN, RFC 7301).
     pub plain: PlainProtocol,
     pub http1: Http1Lane,
+    /// The addresses of peers that may connect.
+    pub addresses: AddressRules,
 }
 
 /// The compiled TLS settings of a listener.

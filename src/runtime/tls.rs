@@ -155,6 +155,7 @@ fn compile(listener: &config::Listener, tickets: &Arc<dyn ProducesTickets>) -> R
         tls: tls.transpose()?,
         plain: listener.plain,
         http1: listener.http1,
+        addresses: listener.addresses.clone(),
     })
 }
 

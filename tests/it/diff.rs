@@ -286,3 +286,119 @@ fn a_listener_that_asks_less_of_its_clients_is_found_and_one_that_asks_more_is_n
     );
     assert_eq!(check(folder.path(), "two.yaml", "3.yaml").0, 3);
 }
+
+/// Returns the findings of `check --diff` for two lists of routes and two listeners, without the last line.
+fn findings(new: (&str, &str), old: (&str, &str)) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, (listener, routes)) in [("new.yaml", new), ("old.yaml", old)] {
+        let text = format!(
+            "listeners: [{{ address: \"127.0.0.1:8080\"{listener} }}]\nupstreams: {{ up: {{ builtin: echo }} }}\nroutes:\n{routes}"
+        );
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let (_, output) = check(folder.path(), "new.yaml", "old.yaml");
+    let lines = output
+        .lines()
+        .filter(|line| line.contains(": was ") || line.contains("asks for less"));
+    lines.map(str::to_owned).collect()
+}
+
+fn public_route(name: &str, conditions: &str, more: &str) -> String {
+    format!("  - {{ name: {name}, match: {{ path: /a{conditions} }}, public: true, upstream: up{more} }}\n")
+}
+
+#[test]
+fn a_route_with_fewer_conditions_serves_what_it_did_not() {
+    let two = public_route("a", ", headers: { x-v: \"2\" }, query: { beta: { present: true } }", "");
+    let one = public_route("a", ", headers: { x-v: \"2\" }", "");
+    let prefix = public_route("a", ", headers: { x-v: { prefix: \"2\" } }", "");
+    let none = public_route("a", "", "");
+    let check = |new: &str, old: &str, expected: &[&str]| {
+        assert_eq!(findings(("", new), ("", old)), expected, "{new}{old}");
+    };
+    let silent = ["nothing asks for less than in old.yaml"];
+    check(
+        &one,
+        &two,
+        &["a: public: was `GET any/a with x-v: 2` not served, is open to everybody"],
+    );
+    check(
+        &none,
+        &two,
+        &["a: public: was `GET any/a` not served, is open to everybody"],
+    );
+    check(
+        &none,
+        &one,
+        &["a: public: was `GET any/a` not served, is open to everybody"],
+    );
+    check(
+        &prefix,
+        &one,
+        &["a: public: was `GET any/a with x-v: 2z` not served, is open to everybody"],
+    );
+    for (new, old) in [
+        (&two, &one),
+        (&two, &none),
+        (&one, &none),
+        (&one, &prefix),
+        (&two, &two),
+    ] {
+        check(new, old, &silent);
+    }
+}
+
+#[test]
+fn a_request_that_another_route_of_the_path_gets_now_is_compared_with_the_route_before() {
+    let inside = |conditions: &str| public_route("inside", conditions, ", addresses: { allow: [10.0.0.0/8] }");
+    let by_header = ", headers: { x-v: \"2\" }";
+    let old = inside("") + &public_route("open", by_header, "");
+    let by_query = inside("") + &public_route("open", ", query: { \"v v\": \"2&\" }", "");
+    assert_eq!(
+        findings(("", &by_query), ("", &old)),
+        [
+            "open (requests of inside before, such as `GET any/a?v%20v=2%26`): addresses: was allow [10.0.0.0/8], is every address"
+        ]
+    );
+    // A more specific route takes a part of the requests over.
+    let more = old.clone() + &public_route("more", ", headers: { x-v: \"2\", x-w: { present: true } }", "");
+    assert_eq!(
+        findings(("", &more), ("", &old)),
+        ["nothing asks for less than in old.yaml"]
+    );
+    let other = old.clone() + &public_route("more", ", headers: { x-v: { prefix: \"2\" }, x-w: \"1\" }", "");
+    assert_eq!(
+        findings(("", &other), ("", &old)),
+        [
+            "more (requests of inside before, such as `GET any/a with x-v: 2z and x-w: 1`): addresses: was allow [10.0.0.0/8], is every address"
+        ]
+    );
+}
+
+#[test]
+fn wider_addresses_of_routes_and_listeners_are_weaker() {
+    let with = |rules: &str| public_route("a", "", &format!(", addresses: {{ {rules} }}"));
+    let wide = with("allow: [10.0.0.0/8], deny: [10.1.0.0/16]");
+    let (narrow, open) = (with("allow: [10.2.0.0/16]"), public_route("a", "", ""));
+    assert_eq!(
+        findings(("", &narrow), ("", &wide)),
+        ["nothing asks for less than in old.yaml"]
+    );
+    assert_eq!(
+        findings(("", &wide), ("", &narrow)),
+        ["a: addresses: was allow [10.2.0.0/16], is allow [10.0.0.0/8], deny [10.1.0.0/16]"]
+    );
+    assert_eq!(
+        findings(("", &open), ("", &wide)),
+        ["a: addresses: was allow [10.0.0.0/8], deny [10.1.0.0/16], is every address"]
+    );
+    let (inside, none) = (", addresses: { allow: [10.0.0.0/8] }", "");
+    assert_eq!(
+        findings((inside, &open), (none, &open)),
+        ["nothing asks for less than in old.yaml"]
+    );
+    assert_eq!(
+        findings((none, &open), (inside, &open)),
+        ["every route: listeners: was 127.0.0.1:8080 for allow [10.0.0.0/8], is 127.0.0.1:8080 for every address"]
+    );
+}

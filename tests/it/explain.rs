@@ -314,6 +314,38 @@ fn cases(fixture: &ExplainFixture) -> Vec<(&'static str, Vec<&'static str>, Stri
             good.clone(),
         ),
         (
+            "conditions-met",
+            vec!["--route", "version-2", "--from", "10.1.2.3"],
+            none(),
+        ),
+        (
+            "conditions-not-met",
+            vec![
+                "--request",
+                "GET https://a.test/versions?dry+run=no",
+                "--header",
+                "X-Version: 2",
+            ],
+            none(),
+        ),
+        (
+            "condition-given-twice",
+            vec![
+                "--request",
+                "GET https://a.test/versions",
+                "--header",
+                "X-Version: 2",
+                "--header",
+                "x-version: 1",
+            ],
+            none(),
+        ),
+        (
+            "address-not-allowed",
+            vec!["--route", "version-2", "--from", "10.9.0.1"],
+            none(),
+        ),
+        (
             "json",
             vec!["--route", "orders", "--token-file", "-", "--output", "json"],
             token(json!({ "exp": NOW - 31 })),

@@ -6,6 +6,7 @@ use crate::gate::accept::error::AcceptError;
 use crate::gate::accept::fields::FieldOccurrence;
 use crate::gate::accept::fields::Fields;
 use crate::gate::accept::hygiene;
+use crate::gate::accept::matcher::RequestParts;
 use crate::gate::accept::normalize;
 use crate::gate::accept::normalize::Oddities;
 use crate::gate::accept::rules::AcceptRules;
@@ -97,6 +98,17 @@ impl<'r> Inbound<'r> {
     /// Returns the query as received, without the `?`. It may hold UTF-8.
     pub fn query(&self) -> Option<&'r str> {
         self.query
+    }
+
+    /// Returns the parts that routes are matched by.
+    pub fn route_parts(&self) -> RequestParts<'_> {
+        RequestParts {
+            host: &self.host,
+            path: &self.path,
+            method: &self.parts.method,
+            headers: &self.parts.headers,
+            query: self.query,
+        }
     }
 
     pub fn headers(&self) -> &'r HeaderMap {

@@ -1,19 +1,24 @@
-//! Which route matches a host, a path and a method?
+//! Which route matches a host, a path, a method, and then the headers and the query?
 //!
 //! With a trie by segments, not a radix tree by bytes: the crate `matchit` rejects the usual catch-all, `/{*rest}`
 //! beside `/{tenant}/orders`, and patterns that collide, as they do in the check for near misses.
 
 use crate::config::DEFAULT_METHODS;
 use crate::config::HostPattern;
+use crate::config::MatchConditions;
 use crate::config::PathPattern;
 use crate::gate::accept::hosts::Hosts;
 use crate::gate::accept::hosts::Table;
+use crate::gate::accept::matched_field::AmbiguousField;
 use crate::gate::accept::normalize;
 use crate::gate::accept::rules;
+use crate::gate::accept::slot::Slot;
+use http::HeaderMap;
 use http::Method;
 
-/// A table from host, path and method patterns to `T`, compiled once. The cost of a look-up depends on the segments of
-/// the path, not on the number of routes. A look-up allocates only for a path that is not folded ([`normalize::fold`]).
+/// A table from host, path and method patterns and conditions to `T`, compiled once. The cost of a look-up depends on the
+/// segments of the path, not on the number of routes. A look-up allocates only for a path that is not folded
+/// ([`normalize::fold`]), and where routes have conditions.
 #[derive(Debug)]
 pub struct Matcher<T> {
     values: Vec<T>,
@@ -29,6 +34,20 @@ pub struct Pattern<'c> {
     pub path: &'c PathPattern,
     /// The methods; empty for [`DEFAULT_METHODS`]. GET includes HEAD.
     pub methods: &'c [Method],
+    pub conditions: &'c MatchConditions,
+}
+
+/// The parts of a request that routes are matched by.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestParts<'r> {
+    /// In lower case, without port.
+    pub host: &'r str,
+    /// In normal form.
+    pub path: &'r str,
+    pub method: &'r Method,
+    pub headers: &'r HeaderMap,
+    /// As received, without the `?`.
+    pub query: Option<&'r str>,
 }
 
 /// The result of a look-up.
@@ -40,22 +59,28 @@ pub enum Lookup<'m, T> {
     NearMiss,
     /// The path matches, but no route takes the method. Holds the methods for `Allow` (RFC 9110 section 10.2.1).
     MethodNotAllowed(&'m [Method]),
+    /// Routes match path and method, and the request meets the conditions of none. Answer like `NotFound`.
+    ConditionsUnmet,
+    /// A field that routes of this path and method are matched by has no certain value.
+    Ambiguous(AmbiguousField),
     NotFound,
 }
 
 /// Why routes do not compile. The numbers are the positions of the routes, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MatcherError {
-    #[error("routes {first} and {second} match the same host, path and method")]
+    #[error("routes {first} and {second} match the same requests")]
     Overlap { first: usize, second: usize },
 }
 
 impl<T> Matcher<T> {
     /// Compiles `routes`. Their order does not matter: the more specific host wins, then segment by segment a
-    /// literal before `{name}` before `{*rest}`, then a route that lists the method before a route without a list.
+    /// literal before `{name}` before `{*rest}`, then a route that lists the method before a route without a list, then
+    /// the route whose conditions are more specific.
     ///
     /// # Errors
-    /// The first route that equals an earlier one in host, path and method, and that earlier route.
+    /// The first route that equals an earlier one in host, path, method and conditions, and that earlier route.
+    /// `config::load` refuses further routes between which only their order would decide.
     pub fn compile<'c>(routes: impl IntoIterator<Item = (Pattern<'c>, T)>) -> Result<Self, MatcherError> {
         let mut matcher = Self {
             values: Vec::new(),
@@ -71,7 +96,7 @@ impl<T> Matcher<T> {
                 hosts => hosts,
             };
             for host in hosts {
-                if matcher.insert(host, &segments, pattern.methods, route)? {
+                if matcher.insert(host, &segments, &pattern, route)? {
                     placed.push((host, segments.clone()));
                 }
             }
@@ -95,7 +120,7 @@ impl<T> Matcher<T> {
         &mut self,
         host: &HostPattern,
         segments: &[Segment],
-        methods: &[Method],
+        pattern: &Pattern<'_>,
         route: usize,
     ) -> Result<bool, MatcherError> {
         let tries = self.hosts.of_mut(host);
@@ -110,7 +135,7 @@ impl<T> Matcher<T> {
                 (entry, true)
             }
         };
-        let added = self.entries[entry].add(methods, route);
+        let added = self.entries[entry].add(pattern, route);
         added.map_err(|first| MatcherError::Overlap { first, second: route })?;
         Ok(is_new)
     }
@@ -131,39 +156,87 @@ impl<T> Matcher<T> {
         listed.map(|(method, _)| method)
     }
 
-    /// Returns the route for `method` on `path` (in normal form) at `host` (lower case, without port).
+    /// Returns the route for `request`.
     ///
     /// The most specific path pattern at the most specific host with a matching pattern decides: if its methods do not
-    /// include `method`, no less specific route is tried (S099). `same` returns whether two routes protect alike, and
-    /// is called only where the folded path matches another route (S091).
+    /// include the method, or its routes have conditions that the request does not meet, no less specific path is tried
+    /// (S099). `same` returns whether two routes protect alike, and is called only where the folded path matches another
+    /// route (S091).
     ///
     /// Folding turns `%2F` into `/`. A route that allows encoded slashes should match them with `{*rest}`: `{name}`
     /// matches only the first part of the folded segment, and the path may then be a near miss of another route.
-    pub fn find(&self, host: &str, path: &str, method: &Method, same: impl Fn(&T, &T) -> bool) -> Lookup<'_, T> {
+    pub fn find(&self, request: &RequestParts<'_>, same: impl Fn(&T, &T) -> bool) -> Lookup<'_, T> {
+        let &RequestParts { host, path, method, .. } = request;
         let (exact, near_is_same) = self.exact(host, path);
         let Some(&[exact, ..]) = exact else {
             return Lookup::NotFound;
         };
         let entry = &self.entries[exact];
-        let Some(route) = entry.route(method) else {
+        let mut slots = entry.slots(method).peekable();
+        if slots.peek().is_none() {
             return Lookup::MethodNotAllowed(&entry.allowed);
-        };
-        let found = &self.values[route];
-        if near_is_same {
-            return Lookup::Found(found);
         }
-        let near = self.near(host, path);
-        // Where both spellings are patterns, the operator distinguished them on purpose.
-        let is_near_miss = !near.contains(&exact)
-            && near.iter().any(|&near| match self.entries[near].route(method) {
-                Some(near) => near != route && !same(found, &self.values[near]),
-                None => true,
-            });
-        if is_near_miss {
+        let found = slots.find_map(|slot| slot.route(request.headers, request.query).transpose());
+        let route = match found {
+            Some(Ok(route)) => route,
+            Some(Err(ambiguous)) => return Lookup::Ambiguous(ambiguous),
+            None => return Lookup::ConditionsUnmet,
+        };
+        if !near_is_same && self.is_near_miss(exact, route, request.host, path, method, same) {
             Lookup::NearMiss
         } else {
-            Lookup::Found(found)
+            Lookup::Found(&self.values[route])
         }
+    }
+
+    /// Returns every route that may get a request for `method` on `path` at `host`, whatever headers and query it has; the
+    /// least specific last. At least one.
+    ///
+    /// # Errors
+    /// Why no route gets it: `NearMiss` if one of the routes would be.
+    pub fn candidates(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Result<Vec<&T>, Lookup<'_, T>> {
+        let (exact, near_is_same) = self.exact(host, path);
+        let Some(&[exact, ..]) = exact else {
+            return Err(Lookup::NotFound);
+        };
+        let entry = &self.entries[exact];
+        let routes: Vec<usize> = entry.slots(method).flat_map(Slot::routes).collect();
+        if routes.is_empty() {
+            return Err(Lookup::MethodNotAllowed(&entry.allowed));
+        }
+        let is_near_miss = |route: &usize| self.is_near_miss(exact, *route, host, path, method, &same);
+        if !near_is_same && routes.iter().any(is_near_miss) {
+            return Err(Lookup::NearMiss);
+        }
+        Ok(routes.into_iter().map(|route| &self.values[route]).collect())
+    }
+
+    /// Returns whether the folded path matches another entry than `exact`, with a route that protects `method` in another way
+    /// than `route`. Each of its routes counts, whatever their conditions: clients choose headers and query.
+    fn is_near_miss(
+        &self,
+        exact: usize,
+        route: usize,
+        host: &str,
+        path: &str,
+        method: &Method,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> bool {
+        let near = self.near(host, path);
+        let differs = |near: usize| near != route && !same(&self.values[route], &self.values[near]);
+        let is_protected_otherwise = |near: &usize| {
+            let entry = &self.entries[*near];
+            // Without a route for every request, some are answered with 404 under the other spelling.
+            !entry.slots(method).any(Slot::has_unconditional) || entry.slots(method).flat_map(Slot::routes).any(differs)
+        };
+        // Where both spellings are patterns, the operator distinguished them on purpose.
+        !near.contains(&exact) && near.iter().any(is_protected_otherwise)
     }
 
     /// Returns the entries of the most specific pattern for `path` as it is, and `true` if [`Self::near`] certainly
@@ -188,39 +261,45 @@ impl<T> Matcher<T> {
 /// The routes of one host and path pattern, by method.
 #[derive(Debug, Default)]
 struct Entry {
-    listed: Vec<(Method, usize)>,
-    /// The route without a list of methods.
-    unlisted: Option<usize>,
+    /// A list with GET has HEAD too.
+    listed: Vec<(Method, Slot)>,
+    /// The routes without a list of methods.
+    unlisted: Slot,
     /// The methods of all these routes.
     allowed: Vec<Method>,
 }
 
 impl Entry {
-    /// Adds `route` for `methods`, or as the route without a list.
+    /// Adds `route`.
     ///
     /// # Errors
-    /// The earlier route that has one of `methods`, or that is without a list too.
-    fn add(&mut self, methods: &[Method], route: usize) -> Result<(), usize> {
-        if methods.is_empty() {
-            if let Some(first) = self.unlisted.replace(route) {
-                return Err(first);
-            }
+    /// The earlier route that has the same conditions and one of the methods, or that is without a list too.
+    fn add(&mut self, pattern: &Pattern<'_>, route: usize) -> Result<(), usize> {
+        if pattern.methods.is_empty() {
+            self.unlisted.add(pattern.conditions, route)?;
             self.allow(&DEFAULT_METHODS);
         }
-        for method in methods {
-            if let Some(&(_, first)) = self.listed.iter().find(|(listed, _)| listed == method) {
-                // A route may list a method twice.
-                if first == route {
-                    continue;
-                }
-                return Err(first);
-            }
-            self.listed.push((method.clone(), route));
-            self.allow(std::slice::from_ref(method));
+        for method in pattern.methods {
+            self.add_listed(method, pattern.conditions, route)?;
             if method == Method::GET {
-                self.allow(&[Method::HEAD]);
+                self.add_listed(&Method::HEAD, pattern.conditions, route)?;
             }
         }
+        Ok(())
+    }
+
+    fn add_listed(&mut self, method: &Method, conditions: &MatchConditions, route: usize) -> Result<(), usize> {
+        let known = self.listed.iter().position(|(listed, _)| listed == method);
+        let place = known.unwrap_or_else(|| {
+            self.listed.push((method.clone(), Slot::default()));
+            self.listed.len() - 1
+        });
+        match self.listed[place].1.add(conditions, route) {
+            // A route may list a method twice.
+            Err(first) if first != route => return Err(first),
+            Ok(()) | Err(_) => {}
+        }
+        self.allow(std::slice::from_ref(method));
         Ok(())
     }
 
@@ -232,16 +311,12 @@ impl Entry {
         }
     }
 
-    fn route(&self, method: &Method) -> Option<usize> {
-        let listed = |wanted: &Method| {
-            self.listed
-                .iter()
-                .find(|(listed, _)| listed == wanted)
-                .map(|&(_, route)| route)
-        };
-        let as_get = || (method == Method::HEAD).then(|| listed(&Method::GET)).flatten();
-        let unlisted = || self.unlisted.filter(|_| rules::is_default_method(method));
-        listed(method).or_else(as_get).or_else(unlisted)
+    /// Returns the routes for `method`, those that list it first.
+    fn slots(&self, method: &Method) -> impl Iterator<Item = &Slot> {
+        let listed = self.listed.iter().find(|(listed, _)| listed == method);
+        let takes_unlisted = !self.unlisted.is_empty() && rules::is_default_method(method);
+        let listed = listed.map(|(_, slot)| slot);
+        listed.into_iter().chain(takes_unlisted.then_some(&self.unlisted))
     }
 }
 

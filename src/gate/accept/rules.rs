@@ -25,7 +25,7 @@ pub struct AcceptRules {
     api_key_header: HeaderName,
     /// The name of the API key header, folded; see [`fold_name`].
     api_key_folded: Box<str>,
-    /// The headers in which upstreams receive claims, and those in which issuers send tokens.
+    /// The headers in which upstreams receive claims, those in which issuers send tokens, and those that routes are matched by.
     protected: Vec<HeaderName>,
     /// The methods that routes list beyond the registered ones.
     methods: Vec<Method>,
@@ -60,7 +60,8 @@ impl AcceptRules {
         }
     }
 
-    /// Adds headers that carry claims to upstreams, or tokens of issuers, to the protected headers.
+    /// Adds headers that carry claims to upstreams or tokens of issuers, or that routes are matched by, to the protected
+    /// headers.
     #[must_use]
     pub fn with_protected<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
         self.protected.extend(names.into_iter().cloned());

@@ -200,7 +200,7 @@ fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
     }
 }
 
-/// Returns `detail`, with the lists of scopes of which one is enough, or with the byte that breaks the rule. Scopes have no
+/// Returns `detail`, with the lists of scopes of which one is enough, or with the field or the byte that breaks the rule. Scopes have no
 /// byte that JSON escapes (RFC 6749 section 3.3).
 fn with_particulars<'d>(detail: &'d str, denial: &Denial, context: &RefusalContext<'_>) -> Cow<'d, str> {
     let mut text = Cow::Borrowed(detail);
@@ -212,11 +212,20 @@ fn with_particulars<'d>(detail: &'d str, denial: &Denial, context: &RefusalConte
             let _ = write!(text.to_mut(), " One of {} is enough.", names.join(", "));
         }
     }
+    if let Denial::AmbiguousField(ambiguous) = denial {
+        let name = escaped(ambiguous.field.name());
+        let _ = write!(text.to_mut(), " Its name is `{name}`.");
+    }
     if let Some(fault) = context.fault {
-        let fault = fault.to_string().replace('\\', r"\\").replace('"', r#"\""#);
+        let fault = escaped(&fault.to_string());
         let _ = write!(text.to_mut(), " The byte is {fault}.");
     }
     text
+}
+
+/// Returns `text`, which has no control characters, as it stands in a JSON text.
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', r#"\""#)
 }
 
 /// Returns the detail of `row` with the name of the API key header filled in.

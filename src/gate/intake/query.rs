@@ -1,10 +1,8 @@
 //! Does a query carry a credential, and which part of it may be logged?
 
 use crate::gate::accept::normalize::escape_at;
+use crate::model::query_credential::NAMES as CREDENTIAL_NAMES;
 use std::borrow::Cow;
-
-/// The names of parameters that other gateways read a credential from, in lower case, without `-` and `_`.
-const CREDENTIAL_NAMES: [&str; 4] = ["accesstoken", "apikey", "key", "xapikey"];
 
 /// The names of further parameters that often hold secrets, which must not be logged: `code` and `state` of a sign-in,
 /// signatures of pre-signed URLs, tokens in mailed links.

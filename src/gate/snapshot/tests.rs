@@ -74,6 +74,11 @@ fn s091_routes_protect_alike_if_all_that_can_refuse_is_the_same() {
     for (more, other) in [
         ("scopes: { all: [x] }", "scopes: { all: [y] }"),
         ("limits: [one]", "limits: [two]"),
+        (
+            "addresses: { allow: [10.0.0.0/8] }",
+            "addresses: { deny: [10.0.0.0/8] }",
+        ),
+        ("addresses: { allow: [10.0.0.0/8] }", "forward_credential: false"),
         ("limits: [one]", "forward_credential: false"),
         ("cors: { origins: https://a.test }", "cors: { origins: https://b.test }"),
     ] {

@@ -3,6 +3,7 @@
 //! own, because pingora's proxy has no such limits and is slower (`benches/README.md`). What HTTP/1.1 does not carry goes
 //! to pingora's proxy.
 
+use crate::config::AddressRules;
 use crate::config::Http1Lane;
 use crate::config::PlainProtocol;
 use crate::config::RequestLimits;
@@ -158,6 +159,7 @@ impl<P> Worker<P> {
             tls: None,
             plain: PlainProtocol::Http1,
             http1: Http1Lane::Pingora,
+            addresses: AddressRules::default(),
         };
         // Never used: nothing is sent in Keygate's own lane.
         let pool = Arc::new(Pool::new(Arc::new(TransportConnector::new(None))));
@@ -456,6 +458,11 @@ where
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr().and_then(|address| address.as_inet().copied()))
             .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+        // Before a handshake, and before the connection takes the place of another one.
+        if !self.settings.load().addresses.admits(peer.ip()) {
+            refuse_connection(&self.gate, peer, ConnectionError::PeerAddress);
+            return None;
+        }
         let limit = self.gate.snapshot().requests.connections_max;
         // Before another connection is accepted: one that is not served gives its descriptor back at once.
         let Some(slot) = self.counts.take(limit) else {

@@ -3,7 +3,9 @@
 mod credentials;
 mod hygiene;
 mod framing;
+mod addresses;
 mod bounds;
+mod conditions;
 mod refusals;
 mod refusal_responses;
 mod targets;

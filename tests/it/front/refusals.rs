@@ -28,7 +28,7 @@ use std::sync::mpsc;
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
-pub const NOT_OVER_THE_WIRE: [(&str, &str); 38] = [
+pub const NOT_OVER_THE_WIRE: [(&str, &str); 39] = [
     (
         "no_resources",
         "it takes a machine without descriptors; caused in memory",
@@ -89,6 +89,10 @@ pub const NOT_OVER_THE_WIRE: [(&str, &str); 38] = [
         "loopback connects or refuses; it takes a network that swallows packets",
     ),
     ("misdirected", "it takes a TLS listener; caused in `tls`"),
+    (
+        "peer_not_allowed",
+        "the connection is closed without an answer; caused in `addresses`",
+    ),
     ("plain_http", "it takes a TLS listener; caused in `tls`"),
     (
         "client_certificate_missing",
@@ -288,6 +292,15 @@ impl Gates {
                 .route(
                     "cors",
                     "match: { path: /cors }\npublic: true\nupstream: up\ncors: { origins: [https://app.test], methods: [GET] }",
+                )
+                .route(
+                    "inside",
+                    "match: { path: /inside }\npublic: true\naddresses: { allow: [10.0.0.0/8] }\nupstream: up",
+                )
+                .route(
+                    "matched",
+                    "match: { path: \"/matched/{*rest}\", headers: { x-version: \"2\" }, query: { v: { present: true } } }\n\
+                     public: true\nupstream: up",
                 )
                 .route(
                     "near",
@@ -505,6 +518,18 @@ impl Gates {
             (
                 "path_near_miss",
                 get_with("/ADMIN", "").replace("gate.test", "near.test"),
+            ),
+            ("conditions_unmet", get_with("/matched/a", "x-version: 1\r\n")),
+            (
+                "matched_header_repeated",
+                get_with("/matched/a", &"x-version: 2\r\n".repeat(2)),
+            ),
+            ("matched_parameter_repeated", get_with("/matched/a?v=1&v=1", "")),
+            ("matched_parameter_encoding", get_with("/matched/a?v=%zz", "")),
+            ("matched_parameter_separator", get_with("/matched/a?v=1;w=2", "")),
+            (
+                "address_not_allowed",
+                get_with("/inside", "X-Forwarded-For: 10.0.0.1\r\n"),
             ),
             ("cors_origin", preflight("https://evil.test", "GET", "")),
             ("cors_method", preflight("https://app.test", "PUT", "")),

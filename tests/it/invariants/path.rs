@@ -1,10 +1,12 @@
 //! Does an accepted path have one reading, for Keygate and for every upstream?
 
+use http::HeaderMap;
 use http::Method;
 use keygate::config;
 use keygate::gate::accept::Lookup;
 use keygate::gate::accept::Matcher;
 use keygate::gate::accept::matcher::Pattern;
+use keygate::gate::accept::matcher::RequestParts;
 use keygate::gate::accept::normalize;
 use keygate::gate::accept::normalize::NormalPath;
 use std::borrow::Cow;
@@ -97,11 +99,19 @@ fn assert_protected_paths_are_out_of_reach(path: &str) {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let protected = is_at("/admin") || is_at("/keys");
-    match ROUTES.find("a", path, &Method::GET, |one, other| one == other) {
+    let request = RequestParts {
+        host: "a",
+        path,
+        method: &Method::GET,
+        headers: &HeaderMap::new(),
+        query: None,
+    };
+    match ROUTES.find(&request, |one, other| one == other) {
         Lookup::Found(&"open") => assert!(!protected, "{path:?} is open and may be {reading:?}"),
         Lookup::Found(_) => assert!(protected, "{path:?} is no {reading:?}"),
         Lookup::NearMiss => {}
         Lookup::MethodNotAllowed(_) => panic!("{path:?}: GET is not allowed"),
+        Lookup::ConditionsUnmet | Lookup::Ambiguous(_) => panic!("{path:?}: no route has conditions"),
         // `{*rest}` matches at least one character.
         Lookup::NotFound => assert_eq!(path, "/"),
     }
@@ -126,6 +136,7 @@ static ROUTES: LazyLock<Matcher<&str>> = LazyLock::new(|| {
             hosts: &route.hosts,
             path: &route.path,
             methods: &route.methods,
+            conditions: &route.conditions,
         };
         (pattern, value)
     });

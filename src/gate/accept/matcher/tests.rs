@@ -1,9 +1,16 @@
 //! Which route wins, which requests never reach a less specific route, and does the trie agree with a simple matcher?
 
 use super::*;
+use crate::config::MatchCondition;
+use crate::config::MatchField;
+use crate::config::ValuePattern;
+use crate::gate::accept::matched_field::FieldFault;
+use http::HeaderName;
+use http::HeaderValue;
 use proptest::prelude::*;
 
-/// A route of the tests: host (`*` any, `*.a` suffix), path, methods separated by spaces, and value.
+/// A route of the tests: host (`*` any, `*.a` suffix), path, methods and conditions separated by spaces, and value. A
+/// condition is `x-a=1`, `x-a=1*` for a prefix, `x-a=*`, or the same after `?` for the query.
 type Row<'c> = (&'c str, &'c str, &'c str, &'c str);
 
 fn host_pattern(host: &str) -> HostPattern {
@@ -14,45 +21,89 @@ fn host_pattern(host: &str) -> HostPattern {
     }
 }
 
+fn conditions(words: &str) -> MatchConditions {
+    let condition = |word: &str| {
+        let (name, value) = word.split_once('=')?;
+        Some(MatchCondition {
+            field: match name.strip_prefix('?') {
+                Some(name) => MatchField::Parameter(name.to_owned()),
+                None => MatchField::Header(name.parse().unwrap()),
+            },
+            pattern: match value.strip_suffix('*') {
+                Some("") => ValuePattern::Present,
+                Some(prefix) => ValuePattern::Prefix(prefix.to_owned()),
+                None => ValuePattern::Exact(value.to_owned()),
+            },
+        })
+    };
+    MatchConditions::new(words.split_whitespace().filter_map(condition).collect())
+}
+
 fn compile<'c>(rows: &[Row<'c>]) -> Result<Matcher<&'c str>, MatcherError> {
     let parts: Vec<_> = rows
         .iter()
         .map(|(host, path, methods, value)| {
+            let conditions = conditions(methods);
             let methods: Vec<Method> = methods
                 .split_whitespace()
+                .filter(|word| !word.contains('='))
                 .map(|method| method.parse().unwrap())
                 .collect();
             (
                 [host_pattern(host)],
                 path.parse::<PathPattern>().unwrap(),
                 methods,
+                conditions,
                 *value,
             )
         })
         .collect();
-    Matcher::compile(
-        parts
-            .iter()
-            .map(|(hosts, path, methods, value)| (Pattern { hosts, path, methods }, *value)),
-    )
+    Matcher::compile(parts.iter().map(|(hosts, path, methods, conditions, value)| {
+        let pattern = Pattern {
+            hosts,
+            path,
+            methods,
+            conditions,
+        };
+        (pattern, *value)
+    }))
 }
 
-/// Returns the result of `matcher.find`, where values protect alike when they start with the same letter.
-fn find<'m>(matcher: &'m Matcher<&str>, host: &str, path: &str, method: &str) -> Lookup<'m, &'m str> {
-    let same = |a: &&str, b: &&str| a.as_bytes()[0] == b.as_bytes()[0];
-    let method: Method = method.parse().unwrap();
-    match matcher.find(host, path, &method, same) {
-        Lookup::Found(value) => Lookup::Found(value),
-        Lookup::NearMiss => Lookup::NearMiss,
-        Lookup::MethodNotAllowed(allowed) => Lookup::MethodNotAllowed(allowed),
-        Lookup::NotFound => Lookup::NotFound,
+fn starts_alike(a: &&str, b: &&str) -> bool {
+    a.as_bytes()[0] == b.as_bytes()[0]
+}
+
+/// Returns the result of `matcher.find`, where values protect alike when they start with the same letter. After the method,
+/// `request` has fields `x-a=1` and a query `?a=1`.
+fn find<'m>(matcher: &'m Matcher<&'m str>, host: &str, path: &str, request: &str) -> Lookup<'m, &'m str> {
+    let mut words = request.split_whitespace();
+    let method: Method = words.next().unwrap().parse().unwrap();
+    let (mut headers, mut query) = (HeaderMap::new(), None);
+    for word in words {
+        match (word.strip_prefix('?'), word.split_once('=')) {
+            (None, Some((name, value))) => {
+                let name: HeaderName = name.parse().unwrap();
+                headers.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            (parameters, _) => query = parameters,
+        }
     }
+    let parts = RequestParts {
+        host,
+        path,
+        method: &method,
+        headers: &headers,
+        query,
+    };
+    matcher.find(&parts, starts_alike)
 }
 
 #[track_caller]
 fn check(rows: &[Row<'_>], host: &str, path: &str, method: &str, expected: &str) {
     let matcher = compile(rows).unwrap();
     let found = match find(&matcher, host, path, method) {
+        Lookup::ConditionsUnmet => "unmet".to_owned(),
+        Lookup::Ambiguous(ambiguous) => format!("ambiguous {}", ambiguous.field.name()),
         Lookup::Found(value) => (*value).to_owned(),
         Lookup::NearMiss => "near".to_owned(),
         Lookup::MethodNotAllowed(allowed) => allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(" "),
@@ -174,7 +225,7 @@ fn routes_share_a_path_by_methods() {
         ("*", "/o/{other_name}", "POST", "write"),
         ("*", "/o/{id}", "", "all"),
         ("*", "/p", "HEAD", "head"),
-        ("*", "/p", "GET", "get"),
+        ("*", "/p", "PUT", "put"),
     ];
     check(&rows, "h", "/o/1", "GET", "read");
     check(&rows, "h", "/o/1", "HEAD", "read");
@@ -192,8 +243,147 @@ fn indistinguishable_routes_do_not_compile() {
         overlap(&[("*", "/a", "GET", "a"), ("*", "/a", "POST GET", "b")]),
         expected
     );
+    assert_eq!(overlap(&[("*", "/a", "HEAD", "a"), ("*", "/a", "GET", "b")]), expected);
+    assert_eq!(
+        overlap(&[("*", "/a", "x-a=1 ?b=2*", "a"), ("*", "/a", "?b=2* x-a=1", "b")]),
+        expected
+    );
     assert_eq!(overlap(&[("*", "/a", "GET", "a"), ("h", "/a", "GET", "b")]), None);
-    assert_eq!(overlap(&[("*", "/a", "GET GET", "a")]), None);
+    assert_eq!(overlap(&[("*", "/a", "GET GET HEAD", "a")]), None);
+    assert_eq!(overlap(&[("*", "/a", "x-a=1", "a"), ("*", "/a", "x-a=1*", "b")]), None);
+}
+
+#[test]
+fn the_most_specific_conditions_win_and_a_miss_goes_to_the_next() {
+    let rows = [
+        ("*", "/o", "", "any"),
+        ("*", "/o", "x-v=2", "two"),
+        ("*", "/o", "x-v=2 x-beta=*", "two-beta"),
+        ("*", "/o", "x-v=2 ?dry=yes", "two-dry"),
+        ("*", "/o", "x-v=2*", "twos"),
+        ("*", "/o", "x-v=2.1*", "two-ones"),
+        ("*", "/o", "x-v=*", "some"),
+        ("*", "/o", "?dry=yes", "dry"),
+        ("*", "/o", "GET x-v=9", "listed"),
+    ];
+    for (request, expected) in [
+        ("PUT", "any"),
+        ("PUT ?dry=no", "any"),
+        ("PUT ?dry=yes", "dry"),
+        ("PUT x-v=2", "two"),
+        ("PUT X-V=2", "two"),
+        ("PUT x-v=2 ?dry=yes", "two-dry"),
+        ("PUT x-v=2 x-beta=", "two-beta"),
+        ("PUT x-v=2 x-beta= ?dry=yes", "two-beta"),
+        ("PUT x-v=2.0", "twos"),
+        ("PUT x-v=2.1", "two-ones"),
+        ("PUT x-v=2.15", "two-ones"),
+        ("PUT x-v=1", "some"),
+        ("PUT x-v=", "some"),
+        ("PUT x-v=3 ?dry=yes", "some"),
+        ("GET x-v=9", "listed"),
+        ("HEAD x-v=9", "listed"),
+        ("PUT x-v=9", "some"),
+        ("GET x-v=2", "two"),
+        ("GET", "any"),
+    ] {
+        check(&rows, "h", "/o", request, expected);
+    }
+}
+
+#[test]
+fn s099_conditions_that_do_not_hold_lead_to_no_less_specific_path_or_host() {
+    let rows = [
+        ("*", "/{*rest}", "", "rest"),
+        ("*", "/o", "x-v=1", "one"),
+        ("*", "/o", "POST ?q=1", "write"),
+        ("*.d", "/p", "", "suffix"),
+        ("h.d", "/p", "x-v=1", "exact"),
+    ];
+    check(&rows, "h", "/o", "GET x-v=1", "one");
+    check(&rows, "h", "/o", "GET", "unmet");
+    check(&rows, "h", "/o", "GET x-v=2", "unmet");
+    check(&rows, "h", "/o", "POST ?q=2", "unmet");
+    check(&rows, "h", "/o", "POST x-v=1", "one");
+    check(
+        &rows,
+        "h",
+        "/o",
+        "PURGE x-v=1",
+        "GET HEAD POST PUT DELETE OPTIONS PATCH",
+    );
+    check(&rows, "h.d", "/p", "GET x-v=1", "exact");
+    check(&rows, "h.d", "/p", "GET", "unmet");
+    check(&rows, "x.d", "/p", "GET", "suffix");
+}
+
+#[test]
+fn only_the_fields_that_decide_between_routes_of_the_slot_must_be_certain() {
+    let rows = [
+        ("*", "/o", "x-v=1 x-w=1", "both"),
+        ("*", "/o", "?q=1", "query"),
+        ("*", "/o", "", "any"),
+        ("*", "/p", "", "other"),
+        ("*", "/q", "GET", "plain"),
+        ("*", "/q", "x-v=1", "other-method"),
+    ];
+    check(&rows, "h", "/o", "GET x-v=1 x-v=1", "ambiguous x-v");
+    check(&rows, "h", "/o", "GET x-w=2 x-w=1", "ambiguous x-w");
+    check(&rows, "h", "/o", "GET x-v=1 x-w=1 ?q=1&q=1", "ambiguous q");
+    check(&rows, "h", "/o", "GET x-u=1 x-u=2 ?a&a", "any");
+    check(&rows, "h", "/p", "GET x-v=1 x-v=1 ?q&q", "other");
+    check(&rows, "h", "/q", "GET x-v=1 x-v=1", "plain");
+    check(&rows, "h", "/q", "PUT x-v=1 x-v=1", "ambiguous x-v");
+    let matcher = compile(&rows).unwrap();
+    let Lookup::Ambiguous(ambiguous) = find(&matcher, "h", "/o", "GET ?q=%zz") else {
+        panic!("the parameter is malformed");
+    };
+    assert_eq!(ambiguous.fault, FieldFault::ParameterEncoding);
+}
+
+#[test]
+fn s091_every_route_of_the_near_path_must_protect_alike_whatever_its_conditions() {
+    let public = ("*", "/{*rest}", "", "public");
+    let secret_by_header = [public, ("*", "/a", "x-v=1", "secret"), ("*", "/a", "", "public-a")];
+    for request in ["GET", "GET x-v=1", "GET x-v=2"] {
+        check(&secret_by_header, "h", "/A", request, "near");
+    }
+    check(&secret_by_header, "h", "/a", "GET", "public-a");
+    check(&secret_by_header, "h", "/a", "GET x-v=1", "secret");
+    let alike = [public, ("*", "/a", "x-v=1", "public-1"), ("*", "/a", "", "public-a")];
+    check(&alike, "h", "/A", "GET x-v=1", "public");
+    // `/a` would be answered with 404 without the header.
+    let not_always = [public, ("*", "/a", "x-v=1", "public-1")];
+    check(&not_always, "h", "/A", "GET x-v=1", "near");
+    check(&not_always, "h", "/A", "GET", "near");
+    // The route of the request is one with conditions.
+    let own = [
+        ("*", "/{*rest}", "x-v=1", "public"),
+        ("*", "/{*rest}", "", "secret"),
+        ("*", "/a", "", "secret"),
+    ];
+    check(&own, "h", "/A", "GET x-v=1", "near");
+    check(&own, "h", "/A", "GET", "secret");
+}
+
+#[test]
+fn candidates_are_all_routes_of_the_path_and_method_whatever_their_conditions() {
+    let rows = [
+        ("*", "/o", "", "any"),
+        ("*", "/o", "x-v=1", "one"),
+        ("*", "/o", "GET ?q=1", "get"),
+        ("*", "/{*rest}", "", "rest"),
+        ("*", "/O/x", "x-v=1", "zzz"),
+    ];
+    let matcher = compile(&rows).unwrap();
+    let of = |path: &str, method: Method| matcher.candidates("h", path, &method, starts_alike);
+    assert_eq!(of("/o", Method::HEAD), Ok(vec![&"get", &"one", &"any"]));
+    assert_eq!(of("/o", Method::PUT), Ok(vec![&"one", &"any"]));
+    assert_eq!(of("/x", Method::PUT), Ok(vec![&"rest"]));
+    assert_eq!(of("/", Method::PUT), Err(Lookup::NotFound));
+    assert_eq!(of("/o/X", Method::PUT), Err(Lookup::NearMiss));
+    let purge = Method::from_bytes(b"PURGE").unwrap();
+    assert!(matches!(of("/o", purge), Err(Lookup::MethodNotAllowed(_))));
 }
 
 #[test]
@@ -318,7 +508,7 @@ fn one_walk_is_enough_for_usual_routes_and_paths() {
 fn listed_methods_are_known_to_the_rules() {
     let matcher = compile(&[("*", "/a", "GET PURGE", "a"), ("*", "/b", "", "b")]).unwrap();
     let methods: Vec<_> = matcher.methods().map(Method::as_str).collect();
-    assert_eq!(methods, ["GET", "PURGE"]);
+    assert_eq!(methods, ["GET", "HEAD", "PURGE"]);
 }
 
 /// Returns how specifically `pattern` matches, one number a segment, smaller is more specific; `None` for no match.
@@ -410,12 +600,48 @@ proptest! {
     ) {
         let rows = compiled(&rows);
         let matcher = compile(&rows).unwrap();
-        let found = match matcher.find(host, &path, &Method::GET, |_, _| true) {
+        let request = RequestParts { host, path: &path, method: &Method::GET, headers: &HeaderMap::new(), query: None };
+        let found = match matcher.find(&request, |_, _| true) {
             Lookup::Found(value) => Some(*value),
             Lookup::NotFound => None,
-            Lookup::NearMiss | Lookup::MethodNotAllowed(_) => return Err(TestCaseError::fail("protections are the same")),
+            other => return Err(TestCaseError::fail(format!("protections are the same: {other:?}"))),
         };
         prop_assert_eq!(found, slow(&rows, host, &path));
+    }
+
+    #[test]
+    fn the_table_of_conditions_agrees_with_trying_each_route(
+        routes in prop::collection::vec("(x-a=[ab]{0,2}\\*? )?(x-b=[ab]\\*? )?(\\?q=[ab]{0,2}\\*? )?", 0..12),
+        values in prop::collection::vec(prop::option::of("[ab]{0,3}"), 3),
+    ) {
+        let mut rows: Vec<Row<'_>> = Vec::new();
+        for conditions in &routes {
+            rows.push(("*", "/o", conditions, conditions));
+            if compile(&rows).is_err() {
+                rows.pop();
+            }
+        }
+        let matcher = compile(&rows).unwrap();
+        let named = ["x-a=", "x-b=", "?q="].into_iter().zip(&values);
+        let request: String = named.filter_map(|(name, value)| Some(format!(" {name}{}", value.as_ref()?))).collect();
+        let value_of = |field: &MatchField| match field.name() {
+            "x-a" => values[0].as_ref(),
+            "x-b" => values[1].as_ref(),
+            _ => values[2].as_ref(),
+        };
+        let is_met = |conditions: &MatchConditions| conditions.iter().all(|condition| {
+            value_of(&condition.field).is_some_and(|value| condition.pattern.admits(value.as_bytes()))
+        });
+        let met = rows.iter().map(|row| conditions(row.2)).filter(is_met);
+        let best = met.map(|conditions| conditions.specificity()).max();
+        match find(&matcher, "h", "/o", &format!("GET{request}")) {
+            Lookup::Found(found) => {
+                prop_assert!(is_met(&conditions(found)), "{request} {found}");
+                prop_assert_eq!(Some(conditions(found).specificity()), best, "{} {}", request, found);
+            }
+            Lookup::ConditionsUnmet | Lookup::MethodNotAllowed(_) | Lookup::NotFound => prop_assert_eq!(best, None),
+            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        }
     }
 
     #[test]

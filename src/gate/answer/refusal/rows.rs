@@ -117,6 +117,8 @@ pub const ROWS: &[Row] = &[
     r("target_too_long", 414, "target-too-long", "Request target too long", "The request target is too long; move parameters into the body.", None, Challenge::None, true),
     r("head_timeout", 408, "head-timeout", "Request timeout", "The request head did not arrive in time; send it without pauses.", None, Challenge::None, true),
     r("too_many_connections", 503, "overloaded", "Too many connections", "The gateway has no room for another connection now; try again soon.", None, Challenge::None, true),
+    // Never sent: the connection is closed without an answer.
+    r("peer_not_allowed", 403, "address-not-allowed", "Address not allowed", "Connections from this address are not accepted here.", None, Challenge::None, true),
     // Path, query and header names that two parsers could read differently; then methods and routes.
     r("path_no_leading_slash", 400, "ambiguous-target", "Ambiguous request target", "The path does not start with `/`.", None, Challenge::None, false),
     r("path_invalid_escape", 400, "ambiguous-target", "Ambiguous request target", "The path has a `%` that two hexadecimal digits do not follow; write `%25` for `%`.", None, Challenge::None, false),
@@ -139,6 +141,13 @@ pub const ROWS: &[Row] = &[
     r("misdirected", 421, "misdirected-request", "Misdirected request", "This connection is for another host name; use a connection of its own for this one.", None, Challenge::None, false),
     r("no_route", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
     r("path_near_miss", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
+    r("conditions_unmet", 404, "not-found", "Not found", "Nothing is served at this address for the headers and the query of this request.", None, Challenge::None, false),
+    r("matched_header_repeated", 400, "ambiguous-header", "Ambiguous header", "A header that decides where this request goes is there more than once; send it once.", None, Challenge::None, false),
+    r("matched_parameter_repeated", 400, "ambiguous-query", "Ambiguous query", "A query parameter that decides where this request goes is there more than once; send it once.", None, Challenge::None, false),
+    r("matched_parameter_encoding", 400, "ambiguous-query", "Ambiguous query", "A query parameter that decides where this request goes is not UTF-8, percent-encoded; write `%25` for `%`.", None, Challenge::None, false),
+    r("matched_parameter_separator", 400, "ambiguous-query", "Ambiguous query", "A query parameter that decides where this request goes stands beside a `;`, which some servers take for a separator; separate parameters by `&`, and write `%3B` for `;`.", None, Challenge::None, false),
+    // Before authentication: an address that is kept out learns nothing about credentials.
+    r("address_not_allowed", 403, "address-not-allowed", "Address not allowed", "This resource is not for clients at the address that this request came from.", None, Challenge::None, false),
     // Preflights. The page sees only a network error; the detail is for the developer of the page.
     r("cors_origin", 403, "cors", "Not allowed by CORS", "Pages of this origin may not call this resource.", None, Challenge::None, false),
     r("cors_method", 403, "cors", "Not allowed by CORS", "Pages may not use this method here.", None, Challenge::None, false),

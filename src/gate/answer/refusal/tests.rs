@@ -3,9 +3,12 @@
 
 use super::*;
 use crate::config;
+use crate::config::MatchField;
 use crate::gate::accept::AcceptError;
+use crate::gate::accept::AmbiguousField;
 use crate::gate::accept::HeadError;
 use crate::gate::accept::fault::RequestPart;
+use crate::gate::accept::matched_field::FieldFault;
 use crate::gate::accept::normalize::PathError;
 use crate::gate::admit;
 use crate::gate::admit::CompiledLimit;
@@ -218,6 +221,16 @@ fn spent() -> SpentLimit {
     spend().err().unwrap()
 }
 
+fn ambiguous(fault: FieldFault) -> AmbiguousField {
+    let field = match fault {
+        FieldFault::HeaderRepeated => MatchField::Header(HeaderName::from_static("x-version")),
+        FieldFault::ParameterRepeated | FieldFault::ParameterEncoding | FieldFault::ParameterSeparator => {
+            MatchField::Parameter("a \"version\"".to_owned())
+        }
+    };
+    AmbiguousField { field, fault }
+}
+
 /// Returns every denial, with every error of every stage.
 fn denials() -> Vec<Denial> {
     use Denial as D;
@@ -225,6 +238,7 @@ fn denials() -> Vec<Denial> {
         D::Head(_) => D::Head(HeadError::Target),
         D::MalformedChunk => D::MalformedChunk, D::Connection(_) => D::Connection(ConnectionError::TooMany),
         D::Accept(_) => D::Accept(AcceptError::Framing), D::NoRoute => D::NoRoute, D::Misdirected => D::Misdirected, D::PathNearMiss => D::PathNearMiss,
+        D::ConditionsUnmet => D::ConditionsUnmet, D::AddressNotAllowed => D::AddressNotAllowed, D::AmbiguousField(_) => D::AmbiguousField(ambiguous(FieldFault::HeaderRepeated)),
         D::MethodNotAllowed(_) => D::MethodNotAllowed([Method::GET, Method::PUT].into()),
         D::Cors(_) => D::Cors(CorsError::Origin),
         D::BodyTooLarge => D::BodyTooLarge, D::BodyTimeout => D::BodyTimeout, D::Pipelined => D::Pipelined,
@@ -245,11 +259,19 @@ fn denials() -> Vec<Denial> {
     let heads = heads().into_iter().map(D::Head);
     let accepts = accepts().into_iter().map(D::Accept);
     let intakes = intakes().into_iter().map(D::Intake);
+    let connections = all!(ConnectionError:
+        ConnectionError::TooMany => ConnectionError::TooMany, ConnectionError::PeerAddress => ConnectionError::PeerAddress,
+    );
     let cors = all!(CorsError:
         CorsError::Origin => CorsError::Origin, CorsError::Method => CorsError::Method, CorsError::Header => CorsError::Header,
     );
     let certificates = all!(CertificateError:
         CertificateError::Missing => CertificateError::Missing, CertificateError::NotAllowed => CertificateError::NotAllowed,
+    );
+    let faults = all!(FieldFault:
+        FieldFault::HeaderRepeated => FieldFault::HeaderRepeated, FieldFault::ParameterRepeated => FieldFault::ParameterRepeated,
+        FieldFault::ParameterEncoding => FieldFault::ParameterEncoding,
+        FieldFault::ParameterSeparator => FieldFault::ParameterSeparator,
     );
     let refusals = refusals().into_iter().map(D::Authentication);
     let forbidden = Forbidden::each().into_iter().map(D::Forbidden);
@@ -260,7 +282,9 @@ fn denials() -> Vec<Denial> {
         .chain(certificates.into_iter().map(D::ClientCertificate))
         .chain(standings().into_iter().map(D::Subscription))
         .chain(refusals)
+        .chain(connections.into_iter().map(D::Connection))
         .chain(cors.into_iter().map(D::Cors))
+        .chain(faults.into_iter().map(|fault| D::AmbiguousField(ambiguous(fault))))
         .chain(unavailables().into_iter().map(D::IntrospectionUnavailable))
         .chain(others)
         .collect()
