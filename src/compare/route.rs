@@ -35,6 +35,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         plans,
         // The destination of a request requires nothing of its client.
         upstream: _,
+        timeouts: _,
         strip_prefix: _,
         // The origins that may read a response require nothing of the client, and a preflight is never forwarded.
         cors: _,

@@ -7,6 +7,7 @@ use crate::config::pattern::PathPattern;
 use crate::config::rule::Condition;
 use crate::config::rule::Mode;
 use crate::config::rule::Rule;
+use crate::config::timeouts::TimeoutOverrides;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
 use http::Method;
@@ -40,6 +41,8 @@ pub struct Route {
     /// no plan is required. Empty on a public route.
     pub plans: Vec<Name>,
     pub upstream: Name,
+    /// The time limits in place of those of the upstream.
+    pub timeouts: TimeoutOverrides,
     /// Removed from the front of the path before forwarding; matches whole
     /// segments. Starts with `/` and does not end with it.
     pub strip_prefix: Option<String>,

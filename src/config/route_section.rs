@@ -32,7 +32,9 @@ use crate::config::rule::Rule;
 use crate::config::rule::ScopesSection;
 use crate::config::rule::TOKEN_KEYS;
 use crate::config::text::ExactText;
+use crate::config::text::Timeout;
 use crate::config::text::texts;
+use crate::config::timeouts;
 use crate::config::token_endpoint::TokenEndpoint;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
@@ -87,6 +89,14 @@ pub(in crate::config) struct Section {
     /// Name of the upstream that requests go to. Required.
     #[schemars(required)]
     upstream: Option<Text<Name>>,
+    /// To connect. Default: the upstream's.
+    connect_timeout: Option<Text<Timeout>>,
+    /// Between two reads of the response; also the wait for its head. Default: the upstream's.
+    read_timeout: Option<Text<Timeout>>,
+    /// Between two writes of the request. Default: the upstream's.
+    write_timeout: Option<Text<Timeout>>,
+    /// From the first attempt to connect to the last byte of the response, streams excepted. Default: the upstream's.
+    total_timeout: Option<Text<Timeout>>,
     /// Cut off the front of the path before it is forwarded; whole segments.
     strip_prefix: Option<Text<PathPattern>>,
     /// Whether the credential reaches the upstream. On a public route the client's own credential then passes unread: one
@@ -238,6 +248,12 @@ fn route(
             limits: defaults::merge_limits(defaults, &values(limits), public, known_limits),
             plans: if public { Vec::new() } else { plans },
             upstream: upstream?.take(),
+            timeouts: timeouts::of_route(timeouts::Written {
+                connect: section.connect_timeout,
+                read: section.read_timeout,
+                write: section.write_timeout,
+                total: section.total_timeout,
+            }),
             strip_prefix,
             forward_credential,
             two_credentials,

@@ -15,6 +15,8 @@ use crate::config::text::SecretText;
 use crate::config::text::Timeout;
 use crate::config::text::host_name;
 use crate::config::text::mismatch;
+use crate::config::timeouts;
+use crate::config::timeouts::Timeouts;
 use crate::config::tree::NodeId;
 use crate::model::identity_field;
 use crate::model::names::Name;
@@ -33,14 +35,8 @@ use std::time::Duration;
 pub struct Upstream {
     pub name: Name,
     pub kind: UpstreamKind,
-    /// Limit of one connection attempt. Default 2 s.
-    pub connect_timeout: Duration,
-    /// Limit of the wait for the response's head, and of the time between two reads. Default 60 s.
-    pub read_timeout: Duration,
-    /// Limit of the time between two writes of the request. Default 30 s.
-    pub write_timeout: Duration,
-    /// Limit from the first connection attempt to the last byte of the response, streams excepted. Default 30 min.
-    pub total_timeout: Duration,
+    /// The time limits of requests, where their route sets none.
+    pub timeouts: Timeouts,
     /// How long an idle connection is kept for the next request. Default 60 s.
     pub idle_timeout: Duration,
     /// The `Host` of forwarded requests. `None` keeps the request's own.
@@ -223,15 +219,16 @@ fn upstream(
             format!("at most {CONNECT_ATTEMPTS_MAX} attempts"),
         );
     }
-    let secs = Duration::from_secs;
     Some(Upstream {
         name,
         kind: kind?,
-        connect_timeout: timeout(section.connect_timeout, secs(2)),
-        read_timeout: timeout(section.read_timeout, secs(60)),
-        write_timeout: timeout(section.write_timeout, secs(30)),
-        total_timeout: timeout(section.total_timeout, secs(30 * 60)),
-        idle_timeout: timeout(section.idle_timeout, secs(60)),
+        timeouts: timeouts::of_upstream(timeouts::Written {
+            connect: section.connect_timeout,
+            read: section.read_timeout,
+            write: section.write_timeout,
+            total: section.total_timeout,
+        }),
+        idle_timeout: timeout(section.idle_timeout, Duration::from_secs(60)),
         host: section.host.map(Text::take),
         set_headers: set
             .into_iter()

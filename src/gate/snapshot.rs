@@ -121,6 +121,8 @@ pub struct Route {
     /// The limits in shadow mode, which count but refuse nothing.
     pub shadow_limits: Box<[CompiledLimit]>,
     pub upstream: Arc<Upstream>,
+    /// The time limits of forwarded requests: those of the route, else of the upstream.
+    pub timeouts: config::Timeouts,
     pub strip_prefix: Option<Box<str>>,
     pub forward_credential: bool,
     /// The ambiguities that the route allows in a path.
@@ -355,6 +357,7 @@ impl Route {
                 audiences: audiences.clone(),
             }
         };
+        let upstream = upstreams.get(&route.upstream).expect(known);
         Self {
             name: route.name.clone(),
             public: route.public,
@@ -372,7 +375,8 @@ impl Route {
             plans: route.plans.clone().into(),
             limits: compiled_in(Mode::Enforce),
             shadow_limits: compiled_in(Mode::Shadow),
-            upstream: Arc::clone(upstreams.get(&route.upstream).expect(known)),
+            timeouts: upstream.settings.timeouts.overridden_by(route.timeouts),
+            upstream: Arc::clone(upstream),
             strip_prefix: route.strip_prefix.as_deref().map(Into::into),
             forward_credential: route.forward_credential,
             allows: Oddities {

@@ -17,11 +17,11 @@ const STREAMS_MAX: usize = 100;
 
 /// Returns the peer at `address` for pingora's proxy. Connecting times out like that of [`plain`], and the response within
 /// `left`.
-pub fn http(address: SocketAddr, settings: &config::Upstream, left: Duration) -> HttpPeer {
-    let mut peer = plain(address, settings, left);
+pub fn http(address: SocketAddr, settings: &config::Upstream, timeouts: &config::Timeouts, left: Duration) -> HttpPeer {
+    let mut peer = plain(address, timeouts, left);
     let options = &mut peer.options;
-    options.read_timeout = Some(settings.read_timeout.min(left));
-    options.write_timeout = Some(settings.write_timeout);
+    options.read_timeout = Some(timeouts.read.min(left));
+    options.write_timeout = Some(timeouts.write);
     options.idle_timeout = Some(settings.idle_timeout);
     // The filter writes the whole head, so pingora has nothing to remove.
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
@@ -33,11 +33,11 @@ pub fn http(address: SocketAddr, settings: &config::Upstream, left: Duration) ->
 }
 
 /// Returns a plain TCP peer at `address`. Connecting times out after
-/// the upstream's `connect_timeout`, or after `left` if that is less.
-pub fn plain(address: SocketAddr, settings: &config::Upstream, left: Duration) -> HttpPeer {
+/// `timeouts.connect`, or after `left` if that is less.
+pub fn plain(address: SocketAddr, timeouts: &config::Timeouts, left: Duration) -> HttpPeer {
     let mut peer = HttpPeer::new(address, false, String::new());
-    peer.options.connection_timeout = Some(settings.connect_timeout.min(left));
-    peer.options.total_connection_timeout = Some(settings.connect_timeout.min(left));
+    peer.options.connection_timeout = Some(timeouts.connect.min(left));
+    peer.options.total_connection_timeout = Some(timeouts.connect.min(left));
     peer
 }
 
@@ -92,6 +92,20 @@ mod tests {
     use super::*;
     use pingora::OrErr as _;
     use rustix::io::Errno;
+
+    #[test]
+    fn connecting_takes_no_longer_than_its_timeout_and_the_time_that_is_left() {
+        let secs = Duration::from_secs;
+        let timeouts = config::Timeouts {
+            connect: secs(3),
+            ..config::Timeouts::default()
+        };
+        for (left, expected) in [(secs(9), secs(3)), (secs(1), secs(1))] {
+            let options = plain(([127, 0, 0, 1], 9).into(), &timeouts, left).options;
+            let times = [options.connection_timeout, options.total_connection_timeout];
+            assert_eq!(times, [Some(expected); 2]);
+        }
+    }
 
     #[test]
     fn what_this_machine_lacks_is_no_fault_of_the_endpoint() {

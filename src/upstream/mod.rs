@@ -70,10 +70,7 @@ mod tests {
         let settings = config::Upstream {
             name: "orders".parse().unwrap(),
             kind: UpstreamKind::Endpoints(Vec::new()),
-            connect_timeout: Duration::from_secs(1),
-            read_timeout: Duration::from_secs(1),
-            write_timeout: Duration::from_secs(1),
-            total_timeout: Duration::from_secs(1),
+            timeouts: config::Timeouts::default(),
             idle_timeout: Duration::from_secs(1),
             host: None,
             set_headers: Vec::new(),

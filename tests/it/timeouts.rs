@@ -69,6 +69,21 @@ fn an_upstream_that_says_nothing_is_504_when_the_total_ends() {
     );
 }
 
+lanes!(a_route_may_wait_for_less_than_its_upstream);
+fn a_route_may_wait_for_less_than_its_upstream() {
+    let settings = format!("endpoints: [\"{}\"]\nread_timeout: 5m", dripping("", ""));
+    let route = "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api\nread_timeout: 1s";
+    let gate = GatewayBuilder::new()
+        .upstream_with("api", &settings)
+        .route("open", route);
+    let gate = LocalGate::start(&gate.yaml());
+    gate.wait_ready();
+    let response = RawClient::connect(gate.data()).exchange(GET);
+    assert_eq!(response.status, 504, "{}", response.text());
+    let record = gate.wait_access_records(1).remove(0);
+    assert_eq!(record["reason"], "upstream_timeout");
+}
+
 lanes!(a_response_that_trickles_is_cut_when_the_total_ends_and_never_whole);
 fn a_response_that_trickles_is_cut_when_the_total_ends_and_never_whole() {
     let rows = [

@@ -13,6 +13,7 @@ pub use record::refuse_connection;
 pub use record::refuse_head;
 
 use crate::config;
+use crate::config::Timeouts;
 use crate::config::UpstreamProtocol;
 use crate::gate::Gate;
 use crate::gate::accept::Inbound;
@@ -340,19 +341,19 @@ impl Exchange {
         decided.unwrap_or(Err(Stop::Denied(Denial::Panicked)))
     }
 
-    /// Takes the time limits and the connection attempts from the settings of the upstream, and starts the limits.
+    /// Takes the time limits from the route and the connection attempts from the upstream, and starts the limits.
     fn prepare(&mut self, permit: &Permit) {
-        let settings = &permit.route().upstream.settings;
+        let route = permit.route();
         let requests = &self.snapshot.requests;
         self.upstream_started = Some(self.gate.clock.now());
         self.websocket = upgrade::is_websocket(&self.request);
-        self.attempts = ConnectAttempts::new(settings.connect_attempts);
+        self.attempts = ConnectAttempts::new(route.upstream.settings.connect_attempts);
         self.deadlines = Deadlines::new(TimeLimits {
             downstream_read: requests.body_read_timeout,
             downstream_write: requests.idle_timeout,
-            upstream_read: settings.read_timeout,
-            upstream_write: settings.write_timeout,
-            total: Instant::now().checked_add(settings.total_timeout),
+            upstream_read: route.timeouts.read,
+            upstream_write: route.timeouts.write,
+            total: Instant::now().checked_add(route.timeouts.total),
         });
     }
 
@@ -363,6 +364,15 @@ impl Exchange {
     pub fn upstream(&self) -> Result<Arc<Upstream>, Denial> {
         let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
         Ok(Arc::clone(&permit.route().upstream))
+    }
+
+    /// Returns the time limits of the permitted route.
+    ///
+    /// # Errors
+    /// [`Denial::Panicked`] if the request has no permit: the caller has a bug.
+    pub fn timeouts(&self) -> Result<Timeouts, Denial> {
+        let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
+        Ok(permit.route().timeouts)
     }
 
     /// Returns whether the request was admitted: the exchange holds its permit.

@@ -220,7 +220,7 @@ impl Filter {
     /// Returns the next endpoint of the route's upstream.
     ///
     /// # Errors
-    /// No endpoint has an address, or the upstream's `total_timeout` is over.
+    /// No endpoint has an address, or the route's `total_timeout` is over.
     pub async fn upstream_peer(
         &self,
         session: &mut Session,
@@ -235,7 +235,7 @@ impl Filter {
             let upstream = exchange.upstream()?;
             let (address, left) = exchange.choose_endpoint(&upstream)?;
             let left = left.saturating_sub(ANSWER_TIME);
-            let mut peer = peer::http(address, &upstream.settings, left);
+            let mut peer = peer::http(address, &upstream.settings, &exchange.timeouts()?, left);
             if !is_short {
                 // pingora counts this time from the beginning of a body, however long the body takes. The guard counts it
                 // from the last part, but can only end the request without an answer.

@@ -155,16 +155,17 @@ impl<'c> Lane<'c> {
     /// otherwise a new one.
     ///
     /// # Errors
-    /// No endpoint has an address, or the time or the attempts that the upstream's settings allow are used up.
+    /// No endpoint has an address, or the time or the attempts that the settings allow are used up.
     async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Attempt, Denial> {
         loop {
             let (address, left) = self.exchange.choose_endpoint(upstream)?;
+            let timeouts = self.exchange.timeouts()?;
             // Do not replay on another pooled connection: it is probably stale too.
             let pooled = if fresh { None } else { self.pool.take(address) };
             let reused = pooled.is_some();
             let connection = match pooled {
                 Some(conn) => Ok(conn),
-                None => self.pool.dial(address, &upstream.settings, left).await,
+                None => self.pool.dial(address, &timeouts, left).await,
             };
             match connection {
                 Ok(conn) => {

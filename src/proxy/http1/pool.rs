@@ -107,15 +107,15 @@ impl Pool {
     /// Connects to `address`.
     ///
     /// # Errors
-    /// What the endpoint did: [`UpstreamFailure::TimedOut`] after `settings.connect_timeout` or after `left`, whichever is
+    /// What the endpoint did: [`UpstreamFailure::TimedOut`] after `timeouts.connect` or after `left`, whichever is
     /// shorter.
     pub async fn dial(
         &self,
         address: SocketAddr,
-        settings: &config::Upstream,
+        timeouts: &config::Timeouts,
         left: Duration,
     ) -> Result<UpstreamConn, UpstreamFailure> {
-        let peer = peer::plain(address, settings, left);
+        let peer = peer::plain(address, timeouts, left);
         loop {
             // On the heap: most requests dial nothing, and no connection of a client holds room for it.
             let failure = match Box::pin(self.connector.new_stream(&peer)).await {
