@@ -36,6 +36,9 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         // The destination of a request requires nothing of its client.
         upstream: _,
         timeouts: _,
+        // No rule writes or removes a field that says who the client is.
+        request_headers: _,
+        response_headers: _,
         strip_prefix: _,
         // The origins that may read a response require nothing of the client, and a preflight is never forwarded.
         cors: _,

@@ -27,11 +27,16 @@ const LIMIT: &[&str] = &["by", "quota"];
 const QUOTA: &[&str] = &["quota", "burst"];
 const UPSTREAM: &[&str] = &["endpoints"];
 const ROUTE: &[&str] = &["match", "upstream"];
+/// The upstream and the route have these keys too, and more rows before those of this section.
+const RESPONSE: &[&str] = &["set_headers", "add_headers", "remove_headers"];
 const MATCH: &[&str] = &["host", "path"];
 const CORS: &[&str] = &["origins"];
 const TOKEN_ENDPOINT: &[&str] = &["issuer", "rotate_every"];
 const PLAN: &[&str] = &["credentials", "approval"];
 const STORE: &[&str] = &["path"];
+
+/// Names of rules for the headers of responses.
+const RESPONSE_HEADERS: &[&str] = &["response_headers", "headers_down", "hide_headers", "add_header"];
 
 /// The first row that fits counts: a section with fewer keys of its own stands after those that have them too.
 const ROWS: &[Row] = &[
@@ -498,14 +503,13 @@ const ROWS: &[Row] = &[
     ),
     row(
         UPSTREAM,
-        &[
-            "headers",
-            "add_headers",
-            "request_headers",
-            "proxy_set_header",
-            "header",
-        ],
+        &["headers", "request_headers", "proxy_set_header", "header"],
         "did you mean `set_headers`? such as `set_headers: { x-team: orders }`",
+    ),
+    row(
+        UPSTREAM,
+        RESPONSE_HEADERS,
+        "did you mean `response`? such as `response: { set_headers: { x-team: orders } }`",
     ),
     row(
         UPSTREAM,
@@ -634,16 +638,17 @@ const ROWS: &[Row] = &[
     ),
     row(
         ROUTE,
-        &[
-            "headers",
-            "set_headers",
-            "add_headers",
-            "remove_headers",
-            "request_headers",
-            "response_headers",
-        ],
-        "`set_headers` and `remove_headers` belong to the upstream; those of responses are passed on as they are",
+        &["headers", "request_headers", "header"],
+        "did you mean `set_headers`? such as `set_headers: { x-team: orders }`",
     ),
+    row(
+        ROUTE,
+        RESPONSE_HEADERS,
+        "did you mean `response`? such as `response: { set_headers: { x-team: orders } }`",
+    ),
+    row(RESPONSE, &["set", "headers"], "did you mean `set_headers`?"),
+    row(RESPONSE, &["add"], "did you mean `add_headers`?"),
+    row(RESPONSE, &["remove", "hide_headers"], "did you mean `remove_headers`?"),
     row(
         ROUTE,
         &[

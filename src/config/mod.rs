@@ -29,6 +29,8 @@ mod pattern;
 
 mod reserved_header;
 
+pub mod header_rules;
+
 pub mod admin;
 pub mod api_keys;
 pub mod built_in;
@@ -86,6 +88,7 @@ pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
 pub use error::ConfigWarning;
+pub use header_rules::HeaderRules;
 pub use identity_token::IdentityToken;
 pub use include::Includes;
 pub use include::ReadLog;
@@ -133,6 +136,7 @@ pub use upstream::UpstreamProtocol;
 
 use crate::config::check::Checker;
 use crate::config::file_need::FileNeed;
+use crate::config::header_rules::OwnHeaders;
 use crate::config::include::NoLog;
 use crate::config::mistake::read;
 use crate::config::read::NamedEntries;
@@ -513,12 +517,16 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     token_endpoint::add_own_issuer(token_endpoint.as_ref(), &mut issuers, checker);
     let plans = plan::convert(section.plans, store.is_some(), checker);
     let claim_headers: Vec<&HeaderName> = issuers.values().flat_map(Issuer::claim_header_names).collect();
-    let upstreams = upstream::convert(
-        upstreams.unwrap_or(NamedEntries(Vec::new())),
-        &api_keys.header,
-        &claim_headers,
-        checker,
-    );
+    let token_headers: Vec<&HeaderName> = issuers
+        .values()
+        .filter_map(|issuer| issuer.token_header.as_ref())
+        .collect();
+    let own_headers = OwnHeaders {
+        api_key: &api_keys.header,
+        claims: &claim_headers,
+        tokens: &token_headers,
+    };
+    let upstreams = upstream::convert(upstreams.unwrap_or(NamedEntries(Vec::new())), &own_headers, checker);
     let resources = resource::convert(section.resources.unwrap_or(NamedEntries(Vec::new())), checker);
     let identity_token = section
         .identity_token
@@ -526,7 +534,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     let routes = routes.unwrap_or_default();
     let written_routes = routes.len();
     let defaults = defaults::convert(section.defaults, checker);
-    let routes = route_section::convert(routes, &defaults, &limits, checker);
+    let routes = route_section::convert(routes, &defaults, &limits, &own_headers, checker);
     overlap::refuse(&routes, checker);
     let of_routes = routes
         .iter()

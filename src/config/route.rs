@@ -2,6 +2,7 @@
 
 use crate::config::client_certificates::CertificateRequirement;
 use crate::config::cors::Cors;
+use crate::config::header_rules::HeaderRules;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::rule::Condition;
@@ -43,6 +44,10 @@ pub struct Route {
     pub upstream: Name,
     /// The time limits in place of those of the upstream.
     pub timeouts: TimeoutOverrides,
+    /// The rules for the fields of requests, after those of the upstream.
+    pub request_headers: HeaderRules,
+    /// The rules for the fields of responses, after those of the upstream.
+    pub response_headers: HeaderRules,
     /// Removed from the front of the path before forwarding; matches whole
     /// segments. Starts with `/` and does not end with it.
     pub strip_prefix: Option<String>,

@@ -8,12 +8,17 @@ use crate::config::cors;
 use crate::config::defaults;
 use crate::config::defaults::Defaults;
 use crate::config::defaults::distinct_accept;
+use crate::config::header_rules;
+use crate::config::header_rules::Direction;
+use crate::config::header_rules::OwnHeaders;
+use crate::config::header_rules::ResponseSection;
 use crate::config::identity_token;
 use crate::config::limit::Limit;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::pattern::takes;
 use crate::config::plan;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
@@ -39,6 +44,8 @@ use crate::config::token_endpoint::TokenEndpoint;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
 use crate::model::names::Name;
+use http::HeaderName;
+use http::HeaderValue;
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -97,6 +104,14 @@ pub(in crate::config) struct Section {
     write_timeout: Option<Text<Timeout>>,
     /// From the first attempt to connect to the last byte of the response, streams excepted. Default: the upstream's.
     total_timeout: Option<Text<Timeout>>,
+    /// Headers set on every request, in place of what the client sent and the upstream sets. Values are written as there.
+    set_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
+    /// Headers added to every request, beside what the client sent.
+    add_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
+    /// Headers removed from every request, also those that the upstream sets.
+    remove_headers: Option<Texts<HeaderName>>,
+    /// Headers of the responses that clients receive.
+    response: Option<ResponseSection>,
     /// Cut off the front of the path before it is forwarded; whole segments.
     strip_prefix: Option<Text<PathPattern>>,
     /// Whether the credential reaches the upstream. On a public route the client's own credential then passes unread: one
@@ -156,6 +171,7 @@ pub(in crate::config) fn convert(
     sections: Vec<TypedNode<Section>>,
     defaults: &Defaults,
     limits: &BTreeMap<Name, Limit>,
+    own_headers: &OwnHeaders<'_>,
     checker: &mut Checker<'_>,
 ) -> Vec<LocatedRoute> {
     let mut names: Vec<(Name, NodeId)> = Vec::new();
@@ -172,7 +188,7 @@ pub(in crate::config) fn convert(
     }
     sections
         .into_iter()
-        .filter_map(|section| route(section, defaults, limits, checker))
+        .filter_map(|section| route(section, defaults, limits, own_headers, checker))
         .collect()
 }
 
@@ -180,6 +196,7 @@ fn route(
     TypedNode { value: section, at }: TypedNode<Section>,
     defaults: &Defaults,
     known_limits: &BTreeMap<Name, Limit>,
+    own_headers: &OwnHeaders<'_>,
     checker: &mut Checker<'_>,
 ) -> Option<LocatedRoute> {
     check_openness(&section, at, checker);
@@ -210,6 +227,14 @@ fn route(
     };
     let base = rule::base(sections, checker);
     let audiences = audiences(section.audiences, &accept, defaults, checker);
+    let requests = header_rules::Written {
+        set: section.set_headers,
+        add: section.add_headers,
+        remove: section.remove_headers,
+    };
+    let request_headers = header_rules::convert(requests, Direction::Request, own_headers, checker);
+    let responses = section.response.unwrap_or_default().into();
+    let response_headers = header_rules::convert(responses, Direction::Response, own_headers, checker);
     let (hosts, path, methods) = convert_match(matched?, checker)?;
     let resource = resource::of_route(section.resource, accept.contains(&AcceptedCredential::Jwt), checker);
     let identity_token = section
@@ -254,6 +279,8 @@ fn route(
                 write: section.write_timeout,
                 total: section.total_timeout,
             }),
+            request_headers,
+            response_headers,
             strip_prefix,
             forward_credential,
             two_credentials,

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use std::fmt::Write;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 const MINIMAL: &str = "listeners: [{ address: '127.0.0.1:8080' }]\n\
@@ -118,8 +119,8 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
     let full = Upstream {
         kind: bare.kind.clone(),
         host: None,
-        set_headers: Vec::new(),
-        remove_headers: Vec::new(),
+        request_headers: Arc::default(),
+        response_headers: Arc::default(),
         ..full.clone()
     };
     assert_eq!(full, *bare);

@@ -518,7 +518,7 @@ fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
 
 fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
     let preview = preview::preview(&trace.forms.parts, permit, trace.inbound?, trace.snapshot);
-    let settings = &permit.route().upstream.settings;
+    let rules = &permit.route().request_headers;
     let hidden = |name: &HeaderName| {
         [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
             || *name == trace.snapshot.api_key_header
@@ -527,7 +527,7 @@ fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
         let value = match name {
             name if hidden(name) => "[not shown]".to_owned(),
             // The value may be a secret that the gate shares with the upstream.
-            name if settings.set_headers.iter().any(|(set, _)| set == name) => "[set by the configuration]".to_owned(),
+            name if rules.writes(name) => "[set by the configuration]".to_owned(),
             _ => text(value.as_bytes()),
         };
         (name.to_string(), value)

@@ -4,6 +4,7 @@ use crate::config;
 use crate::config::AcceptedCredential;
 use crate::config::CertificateRequirement;
 use crate::config::Config;
+use crate::config::HeaderRules;
 use crate::config::KeySource;
 use crate::config::Mode;
 use crate::config::built_in::BuiltInKind;
@@ -123,6 +124,9 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// The time limits of forwarded requests: those of the route, else of the upstream.
     pub timeouts: config::Timeouts,
+    /// The rules for the fields of requests and of responses: those of the upstream, then those of the route.
+    pub request_headers: Arc<HeaderRules>,
+    pub response_headers: Arc<HeaderRules>,
     pub strip_prefix: Option<Box<str>>,
     pub forward_credential: bool,
     /// The ambiguities that the route allows in a path.
@@ -376,6 +380,8 @@ impl Route {
             limits: compiled_in(Mode::Enforce),
             shadow_limits: compiled_in(Mode::Shadow),
             timeouts: upstream.settings.timeouts.overridden_by(route.timeouts),
+            request_headers: merged(&upstream.settings.request_headers, &route.request_headers),
+            response_headers: merged(&upstream.settings.response_headers, &route.response_headers),
             upstream: Arc::clone(upstream),
             strip_prefix: route.strip_prefix.as_deref().map(Into::into),
             forward_credential: route.forward_credential,
@@ -398,6 +404,15 @@ impl Route {
             shadow_limit_metrics: metrics_in(Mode::Shadow),
             upstream_metrics: live.metrics.upstreams.of(route.upstream.as_str()),
         }
+    }
+}
+
+/// Returns the rules of an upstream, then those of a route. A route without rules takes no room for them.
+fn merged(upstream: &Arc<HeaderRules>, route: &HeaderRules) -> Arc<HeaderRules> {
+    if route.is_empty() {
+        Arc::clone(upstream)
+    } else {
+        Arc::new(upstream.followed_by(route))
     }
 }
 

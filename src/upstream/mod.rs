@@ -73,8 +73,8 @@ mod tests {
             timeouts: config::Timeouts::default(),
             idle_timeout: Duration::from_secs(1),
             host: None,
-            set_headers: Vec::new(),
-            remove_headers: Vec::new(),
+            request_headers: Arc::default(),
+            response_headers: Arc::default(),
             connect_attempts: 2,
             protocol: config::UpstreamProtocol::Http1,
         };

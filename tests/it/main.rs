@@ -23,6 +23,7 @@ mod issuer_keys;
 mod issuers;
 mod opaque;
 mod forward;
+mod header_rules;
 mod policy;
 mod timeouts;
 mod streams;

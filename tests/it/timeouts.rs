@@ -44,7 +44,12 @@ fn drip_into(mut stream: TcpStream, first: &str, drip: &str) {
 }
 
 fn gate(upstream: SocketAddr) -> LocalGate {
-    let settings = format!("endpoints: [\"{upstream}\"]\ntotal_timeout: 3s\nread_timeout: 20s");
+    gate_with(upstream, "")
+}
+
+/// Starts a gate with `more` in the configuration of the upstream.
+fn gate_with(upstream: SocketAddr, more: &str) -> LocalGate {
+    let settings = format!("endpoints: [\"{upstream}\"]\ntotal_timeout: 3s\nread_timeout: 20s\n{more}");
     let yaml = GatewayBuilder::new()
         .upstream_with("api", &settings)
         .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api");
@@ -141,7 +146,11 @@ fn a_stream_goes_on_past_the_total() {
         ),
     ];
     for_each(&rows, |(request, first, drip)| {
-        let gate = gate(dripping(first, drip));
+        // The upstream's own type says that it streams, whatever the client is told.
+        let gate = gate_with(
+            dripping(first, drip),
+            "response: { set_headers: { content-type: text/plain } }",
+        );
         let mut stream = TcpStream::connect(gate.data()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();

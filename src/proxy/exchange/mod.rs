@@ -528,6 +528,9 @@ impl Exchange {
             cors: cors.map(|cors| (cors, &self.request.headers)),
             websocket_protocol: (reads_websocket_token && offers_protocol()).then_some(&intake::WEBSOCKET_PROTOCOL),
             reads_websocket_token,
+            headers: permit
+                .map(|permit| &*permit.route().response_headers)
+                .filter(|rules| !rules.is_empty()),
         }
     }
 

@@ -34,6 +34,9 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
     let is_read_by_pingora = |name: &HeaderName| {
         status == StatusCode::SWITCHING_PROTOCOLS && matches!(*name, header::CONNECTION | header::UPGRADE)
     };
+    // A rule may write another type for the client.
+    let types = response.headers.get_all(header::CONTENT_TYPE);
+    let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
     let drops = |(name, value): &(&HeaderName, &HeaderValue)| !keeps(name, value) && !is_read_by_pingora(name);
     let dropped: Vec<HeaderName> = response
         .headers
@@ -61,8 +64,6 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
     if is_interim {
         return Ok(false);
     }
-    let types = response.headers.get_all(header::CONTENT_TYPE);
-    let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
     exchange.note_response(status, streams);
     Ok(streams)
 }

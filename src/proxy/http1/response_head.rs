@@ -197,6 +197,7 @@ mod tests {
         ResponseRules {
             websocket_protocol: None,
             reads_websocket_token: false,
+            headers: None,
             request_id,
             limits: Vec::new(),
             now: Timestamp::from_unix_secs(784_111_777),
