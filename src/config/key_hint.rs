@@ -543,7 +543,7 @@ const ROWS: &[Row] = &[
     row(
         UPSTREAM,
         &["path", "prefix", "base_path", "rewrite"],
-        "the path is that of the request; a route cuts off its front with `strip_prefix`",
+        "the path is that of the request; a route changes it with `strip_prefix`, `add_prefix` or `rewrite`",
     ),
     row(
         ROUTE,
@@ -625,16 +625,36 @@ const ROWS: &[Row] = &[
     row(
         ROUTE,
         &[
-            "rewrite",
             "rewrites",
             "path_rewrite",
             "rewrite_path",
+            "rewrite_target",
             "url_rewrite",
-            "strip_path",
-            "strip",
-            "replace_prefix",
+            "replace_path",
+            "replace_path_regex",
+            "regex_rewrite",
         ],
-        "did you mean `strip_prefix`? it cuts the front off the path; this version changes nothing else in it",
+        "did you mean `rewrite`? such as `rewrite: \"/orders/{id}\"`, with the braces of `match`",
+    ),
+    row(
+        ROUTE,
+        &["strip_path", "strip", "strip_path_prefix"],
+        "did you mean `strip_prefix`? such as `strip_prefix: /v1`",
+    ),
+    row(
+        ROUTE,
+        &["replace_prefix", "prefix_rewrite", "replace_prefix_match"],
+        "did you mean `strip_prefix`? with `add_prefix` beside it, another prefix takes its place",
+    ),
+    row(
+        ROUTE,
+        &["base_path", "path_prefix_add", "prepend"],
+        "did you mean `add_prefix`? such as `add_prefix: /api`",
+    ),
+    row(
+        ROUTE,
+        &["proxy_redirect", "redirects", "proxy_cookie_path", "rewrite_redirects"],
+        "did you mean `rewrite_back`? redirects and cookies name the paths that clients know, unless it is false",
     ),
     row(
         ROUTE,
@@ -811,7 +831,7 @@ mod tests {
         check("health_check", UPSTREAM_KEYS, Some("connect_attempts"));
         check("headers", UPSTREAM_KEYS, Some("set_headers"));
         check("headers", ROUTE_KEYS, Some("set_headers"));
-        check("rewrite", ROUTE_KEYS, Some("strip_prefix"));
+        check("path_rewrite", ROUTE_KEYS, Some("rewrite"));
         check("plugins", ROUTE_KEYS, Some("accept"));
         check("tls", TOP, Some("tls"));
         check("no_such_word", ROUTE_KEYS, None);

@@ -27,6 +27,8 @@ mod text;
 
 mod pattern;
 
+pub mod path_rewrite;
+
 mod reserved_header;
 
 pub mod header_rules;
@@ -110,6 +112,8 @@ pub use observe::Observe;
 pub use origin::SourceLine;
 pub use origin::SourceLines;
 pub use partial::PartialConfig;
+pub use path_rewrite::PathRewrite;
+pub use path_rewrite::TemplatePart;
 pub(crate) use pattern::DEFAULT_METHODS;
 pub use pattern::HostPattern;
 pub use pattern::PathPattern;

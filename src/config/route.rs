@@ -3,6 +3,7 @@
 use crate::config::client_certificates::CertificateRequirement;
 use crate::config::cors::Cors;
 use crate::config::header_rules::HeaderRules;
+use crate::config::path_rewrite::PathRewrite;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::rule::Condition;
@@ -48,9 +49,10 @@ pub struct Route {
     pub request_headers: HeaderRules,
     /// The rules for the fields of responses, after those of the upstream.
     pub response_headers: HeaderRules,
-    /// Removed from the front of the path before forwarding; matches whole
-    /// segments. Starts with `/` and does not end with it.
-    pub strip_prefix: Option<String>,
+    /// The change of the path before it is forwarded.
+    pub rewrite: Option<PathRewrite>,
+    /// `true` where URLs and cookies of responses get back the host and the paths that clients know. Default true.
+    pub rewrite_back: bool,
     /// `true` where the upstream receives the credential; on a public route, unread. Default false.
     pub forward_credential: bool,
     pub two_credentials: TwoCredentials,

@@ -14,6 +14,7 @@ use crate::config::header_rules::OwnHeaders;
 use crate::config::header_rules::ResponseSection;
 use crate::config::identity_token;
 use crate::config::limit::Limit;
+use crate::config::path_rewrite;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::pattern::takes;
@@ -42,7 +43,6 @@ use crate::config::text::texts;
 use crate::config::timeouts;
 use crate::config::token_endpoint::TokenEndpoint;
 use crate::config::tree::NodeId;
-use crate::config::tree::printable;
 use crate::model::names::Name;
 use http::HeaderName;
 use http::HeaderValue;
@@ -114,6 +114,13 @@ pub(in crate::config) struct Section {
     response: Option<ResponseSection>,
     /// Cut off the front of the path before it is forwarded; whole segments.
     strip_prefix: Option<Text<PathPattern>>,
+    /// Put before the path, after `strip_prefix`; whole segments.
+    add_prefix: Option<Text<PathPattern>>,
+    /// The path that the upstream gets, with the braces of `match.path`: `/orders/{id}`, `/v2/{*rest}`. In place of the two.
+    rewrite: Option<Text<PathPattern>>,
+    /// `false` passes `Location`, `Content-Location` and the `Path` of `Set-Cookie` on as the upstream wrote them, with its own
+    /// host and paths. Default true.
+    rewrite_back: Option<bool>,
     /// Whether the credential reaches the upstream. On a public route the client's own credential then passes unread: one
     /// `Authorization` of any scheme, or one API key. Default false.
     forward_credential: Option<bool>,
@@ -250,9 +257,13 @@ fn route(
     let two_credentials = two_credentials(section.two_credentials, &accept, checker);
     let websocket_token = websocket_token(section.websocket_token, &accept, checker);
     let forward_credential = section.forward_credential.unwrap_or(false);
-    let strip_prefix = section
-        .strip_prefix
-        .map(|prefix| check_strip_prefix(&prefix, &path, checker));
+    let rewrite = path_rewrite::convert(
+        section.strip_prefix,
+        section.add_prefix,
+        section.rewrite,
+        &path,
+        checker,
+    );
     let plans = plan::of_route(section.plans, checker);
     known_upstream?;
     let allow = section.allow.unwrap_or_default();
@@ -281,7 +292,8 @@ fn route(
             }),
             request_headers,
             response_headers,
-            strip_prefix,
+            rewrite,
+            rewrite_back: section.rewrite_back.unwrap_or(true),
             forward_credential,
             two_credentials,
             websocket_token,
@@ -542,25 +554,4 @@ fn convert_match(
     }
     let methods = section.methods.map(|methods| checker.distinct(methods.value));
     Some((hosts, path?.take(), methods.unwrap_or_default()))
-}
-
-/// Returns the prefix, and reports one that is not whole literal segments at the front of the route's path.
-fn check_strip_prefix(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
-    let text = prefix.get().as_str();
-    let literal = !text.ends_with('/') && !text.contains(['{', '}']);
-    if !literal {
-        let problem = checker.with_value(
-            prefix.at,
-            "a prefix is whole segments without braces, and ends without `/`",
-        );
-        checker.error_with(prefix.at, "bad-value", problem, "such as `/v1`");
-        return text.to_owned();
-    }
-    let rest = path.as_str().strip_prefix(text);
-    if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-        let problem = checker.with_value(prefix.at, "the paths of this route do not begin with it");
-        let hint = format!("the path is `{}`", printable(path.as_str()));
-        checker.error_with(prefix.at, "prefix-not-in-path", problem, hint);
-    }
-    text.to_owned()
 }

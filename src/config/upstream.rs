@@ -66,6 +66,16 @@ pub enum UpstreamKind {
     Echo,
 }
 
+impl UpstreamKind {
+    /// Returns the endpoints; none of a built-in upstream.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        match self {
+            Self::Endpoints(endpoints) => endpoints,
+            Self::Echo => &[],
+        }
+    }
+}
+
 /// `host:port`, without TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -75,6 +85,15 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Returns the endpoint as it stands in a URL.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
     /// Returns the problem of a URL in place of an endpoint, and what to write.
     fn mistaken_url(text: &str) -> String {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
@@ -100,7 +119,7 @@ impl Endpoint {
             }
             "h2c" | "grpc" => ", and `protocol: h2c` beside `endpoints`",
             _ if !path.is_empty() => {
-                "; the path is that of the request, and a route cuts off its front with `strip_prefix`"
+                "; the path is that of the request, and a route changes it with `strip_prefix`, `add_prefix` or `rewrite`"
             }
             _ => "",
         };

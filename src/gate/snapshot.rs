@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::config::HeaderRules;
 use crate::config::KeySource;
 use crate::config::Mode;
+use crate::config::PathRewrite;
 use crate::config::built_in::BuiltInKind;
 use crate::gate::accept::AcceptRules;
 use crate::gate::accept::Lookup;
@@ -127,7 +128,9 @@ pub struct Route {
     /// The rules for the fields of requests and of responses: those of the upstream, then those of the route.
     pub request_headers: Arc<HeaderRules>,
     pub response_headers: Arc<HeaderRules>,
-    pub strip_prefix: Option<Box<str>>,
+    /// The change of the path, which was checked before.
+    pub rewrite: Option<PathRewrite>,
+    pub rewrite_back: bool,
     pub forward_credential: bool,
     /// The ambiguities that the route allows in a path.
     pub allows: Oddities,
@@ -383,7 +386,8 @@ impl Route {
             request_headers: merged(&upstream.settings.request_headers, &route.request_headers),
             response_headers: merged(&upstream.settings.response_headers, &route.response_headers),
             upstream: Arc::clone(upstream),
-            strip_prefix: route.strip_prefix.as_deref().map(Into::into),
+            rewrite: route.rewrite.clone(),
+            rewrite_back: route.rewrite_back,
             forward_credential: route.forward_credential,
             allows: Oddities {
                 encoded_slash: route.allow_encoded_slash,

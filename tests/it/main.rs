@@ -25,6 +25,7 @@ mod opaque;
 mod forward;
 mod header_rules;
 mod policy;
+mod rewrites;
 mod timeouts;
 mod streams;
 mod panics;

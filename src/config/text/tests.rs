@@ -111,7 +111,7 @@ fn an_endpoint_with_a_scheme_gets_the_text_to_write() {
     hint::<Endpoint>("http://[fd00::5]/", "write `[fd00::5]:80`");
     hint::<Endpoint>(
         "http://a:80/v1",
-        "write `a:80`; the path is that of the request, and a route cuts off its front with `strip_prefix`",
+        "write `a:80`; the path is that of the request, and a route changes it with `strip_prefix`, `add_prefix` or `rewrite`",
     );
     for text in ["https://a", "https://a:443", "https://a:8443/v1", "HTTPS://a"] {
         let problem = Endpoint::from_text(text).unwrap_err();
@@ -134,7 +134,7 @@ fn an_endpoint_with_a_scheme_gets_the_text_to_write() {
     );
     hint::<Endpoint>(
         "a:80/v1",
-        "write `a:80`; the path is that of the request, and a route cuts off its front with `strip_prefix`",
+        "write `a:80`; the path is that of the request, and a route changes it with `strip_prefix`, `add_prefix` or `rewrite`",
     );
     hint::<Endpoint>("a", "write the port too, such as `a:8080`");
     hint::<Endpoint>("10.0.0.5", "write the port too, such as `10.0.0.5:8080`");

@@ -57,6 +57,7 @@ use crate::proxy::forward::request_fields::Origin;
 use crate::proxy::forward::request_fields::RequestFields;
 use crate::proxy::forward::request_fields::ReservedNames;
 use crate::proxy::forward::response_fields::ResponseRules;
+use crate::proxy::forward::response_paths::ResponsePaths;
 use crate::proxy::forward::retry::ConnectAttempts;
 use crate::proxy::forward::stream_end::StreamEnd;
 use crate::proxy::forward::target;
@@ -531,6 +532,14 @@ impl Exchange {
             headers: permit
                 .map(|permit| &*permit.route().response_headers)
                 .filter(|rules| !rules.is_empty()),
+            paths: permit
+                .filter(|permit| permit.route().rewrite_back)
+                .map(|permit| ResponsePaths {
+                    rewrite: permit.route().rewrite.as_ref(),
+                    upstream: &permit.route().upstream.settings,
+                    endpoint: self.endpoint(),
+                    host: self.request.headers.get(header::HOST),
+                }),
         }
     }
 

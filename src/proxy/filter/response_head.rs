@@ -5,7 +5,9 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::media_type;
 use crate::proxy::forward::request_fields;
 use crate::proxy::forward::response_fields;
+use crate::proxy::forward::response_fields::ResponseRules;
 use crate::proxy::forward::response_fields::UpstreamFields;
+use crate::proxy::forward::response_paths;
 use http::HeaderName;
 use http::HeaderValue;
 use http::StatusCode;
@@ -47,6 +49,9 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
     for name in &dropped {
         response.remove_header(name);
     }
+    if !is_interim {
+        rewrite_back(&rules, response)?;
+    }
     let upstream = UpstreamFields {
         varies: response.headers.get_all(header::VARY).iter().any(cors::names_origin),
         lacks_protocol: status == StatusCode::SWITCHING_PROTOCOLS
@@ -66,4 +71,27 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
     }
     exchange.note_response(status, streams);
     Ok(streams)
+}
+
+/// Gives clients the host and the paths that they know, in the fields that name those of the upstream.
+///
+/// # Errors
+/// pingora refuses a field.
+fn rewrite_back(rules: &ResponseRules<'_>, response: &mut ResponseHeader) -> pingora::Result<()> {
+    for name in response_paths::FIELDS {
+        let changed = |value: &HeaderValue| {
+            let changed = rules.changed(name.as_str(), value.as_bytes())?;
+            HeaderValue::from_bytes(&changed).ok()
+        };
+        let values = response.headers.get_all(&name).iter();
+        let values: Vec<_> = values.map(|value| (value.clone(), changed(value))).collect();
+        if values.iter().all(|(_, changed)| changed.is_none()) {
+            continue;
+        }
+        response.remove_header(&name);
+        for (value, changed) in values {
+            response.append_header(name.clone(), changed.unwrap_or(value))?;
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use crate::gate::intake;
 use crate::model::clock::Timestamp;
 use crate::model::identity_field;
 use crate::observe::trace;
+use crate::proxy::forward::response_paths::ResponsePaths;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -28,6 +29,8 @@ pub struct ResponseRules<'r> {
     pub reads_websocket_token: bool,
     /// The rules of the upstream and the route; `None` where there are none.
     pub headers: Option<&'r HeaderRules>,
+    /// The upstream's side; `None` where its URLs and paths stay.
+    pub paths: Option<ResponsePaths<'r>>,
 }
 
 /// The facts of an upstream's response that decide about fields which Keygate adds.
@@ -55,6 +58,11 @@ impl ResponseRules<'_> {
             || (self.cors.is_some() && cors::is_cors_name(name))
             || self.headers.is_some_and(|rules| rules.drops(name));
         !is_added && !is_hop_by_hop(name)
+    }
+
+    /// Returns the value for the client of a field that is forwarded; `None` for the value as it is.
+    pub fn changed(&self, name: &str, value: &[u8]) -> Option<Vec<u8>> {
+        self.paths?.for_client(name, value)
     }
 
     /// Returns whether a trailer of the upstream with `name` (in lower case) is forwarded to the client: a name that Keygate
@@ -136,6 +144,7 @@ mod tests {
             websocket_protocol: None,
             reads_websocket_token: false,
             headers: None,
+            paths: None,
         }
     }
 
