@@ -194,7 +194,10 @@ fn reservation(name: &HeaderName, direction: Direction, own: &OwnHeaders<'_>) ->
             Some("an issuer's `claim_headers` has it, and upstreams believe what it says")
         }
         Direction::Request if *name == header::HOST => Some("use `host` of the upstream"),
-        Direction::Request if is_reserved_header(name) || name == own.api_key || own.tokens.contains(&name) => {
+        Direction::Request if *name == header::AUTHORIZATION || name == own.api_key => {
+            Some("the upstream's own stands in its `credential`")
+        }
+        Direction::Request if is_reserved_header(name) || own.tokens.contains(&name) => {
             Some("Keygate itself decides about credentials, identity and framing")
         }
         Direction::Request => None,

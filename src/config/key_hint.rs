@@ -27,6 +27,7 @@ const LIMIT: &[&str] = &["by", "quota"];
 const QUOTA: &[&str] = &["quota", "burst"];
 const UPSTREAM: &[&str] = &["endpoints"];
 const ROUTE: &[&str] = &["match", "upstream"];
+const CREDENTIAL: &[&str] = &["scheme", "value"];
 /// The upstream and the route have these keys too, and more rows before those of this section.
 const RESPONSE: &[&str] = &["set_headers", "add_headers", "remove_headers"];
 const MATCH: &[&str] = &["host", "path"];
@@ -513,6 +514,20 @@ const ROWS: &[Row] = &[
     ),
     row(
         UPSTREAM,
+        &[
+            "auth",
+            "authentication",
+            "authorization",
+            "api_key",
+            "token",
+            "bearer",
+            "basic_auth",
+            "oauth2",
+        ],
+        "did you mean `credential`? such as `credential: { scheme: Bearer, value: \"file:token\" }`",
+    ),
+    row(
+        UPSTREAM,
         &["host_header", "hostname", "preserve_host", "sni"],
         "did you mean `host`? without it, the request's own is kept",
     ),
@@ -665,6 +680,12 @@ const ROWS: &[Row] = &[
         ROUTE,
         RESPONSE_HEADERS,
         "did you mean `response`? such as `response: { set_headers: { x-team: orders } }`",
+    ),
+    row(CREDENTIAL, &["name", "header_name"], "did you mean `header`?"),
+    row(
+        CREDENTIAL,
+        &["token", "secret", "file", "api_key", "password"],
+        "did you mean `value`? such as `value: \"file:token\"`",
     ),
     row(RESPONSE, &["set", "headers"], "did you mean `set_headers`?"),
     row(RESPONSE, &["add"], "did you mean `add_headers`?"),

@@ -58,6 +58,7 @@ pub mod tls;
 pub mod token_endpoint;
 pub mod token_paths;
 pub mod upstream;
+pub mod upstream_credential;
 
 mod defaults;
 
@@ -66,6 +67,7 @@ mod overlap;
 mod shadow;
 
 mod parts;
+mod credential_conflict;
 mod claim_reach;
 mod unmet;
 mod unused;
@@ -137,6 +139,7 @@ pub use token_endpoint::TokenEndpoint;
 pub use upstream::Upstream;
 pub use upstream::UpstreamKind;
 pub use upstream::UpstreamProtocol;
+pub use upstream_credential::UpstreamCredential;
 
 use crate::config::check::Checker;
 use crate::config::file_need::FileNeed;
@@ -559,22 +562,21 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
         check_one_introspection(located, checker);
     }
     let requests = listener::convert_limits(section.requests.unwrap_or_default(), checker);
-    let file_needs = reach::warn(
-        &parts::Parts {
-            listeners: &listeners,
-            requests: &requests,
-            issuers: &issuers,
-            api_keys: &api_keys,
-            limits: &limits,
-            upstreams: &upstreams,
-            resources: &resources,
-            plans: &plans,
-            token_endpoint: token_endpoint.as_ref(),
-            routes: &routes,
-            has_store: store.is_some(),
-        },
-        checker,
-    );
+    let parts = parts::Parts {
+        listeners: &listeners,
+        requests: &requests,
+        issuers: &issuers,
+        api_keys: &api_keys,
+        limits: &limits,
+        upstreams: &upstreams,
+        resources: &resources,
+        plans: &plans,
+        token_endpoint: token_endpoint.as_ref(),
+        routes: &routes,
+        has_store: store.is_some(),
+    };
+    credential_conflict::refuse(&parts, checker);
+    let file_needs = reach::warn(&parts, checker);
     issuer::note_claim_facts(&mut issuers, routes.iter().map(|located| &located.route));
     Some(Config {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),

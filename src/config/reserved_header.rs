@@ -19,14 +19,23 @@ pub(in crate::config) fn is_framing_header(name: &HeaderName) -> bool {
     )
 }
 
+/// Returns whether a header carries the credentials of clients, from end to end.
+pub(in crate::config) fn carries_credentials(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "authorization" | "cookie")
+}
+
 /// Returns whether only Keygate may set a header: credentials, identity, forwarding, framing.
 pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
-    let credential = matches!(
+    let of_proxy = matches!(
         name.as_str(),
-        "authorization" | "proxy-authorization" | "proxy-authenticate" | "www-authenticate" | "cookie"
+        "proxy-authorization" | "proxy-authenticate" | "www-authenticate"
     );
     let forwarded = name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-");
-    credential || forwarded || is_framing_header(name) || name.as_str().starts_with(identity_field::PREFIX)
+    carries_credentials(name)
+        || of_proxy
+        || forwarded
+        || is_framing_header(name)
+        || name.as_str().starts_with(identity_field::PREFIX)
 }
 
 /// Returns whether no rule may remove a field of responses: Keygate writes it, or it belongs to one connection.

@@ -121,6 +121,7 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
         host: None,
         request_headers: Arc::default(),
         response_headers: Arc::default(),
+        credential: None,
         ..full.clone()
     };
     assert_eq!(full, *bare);

@@ -18,6 +18,8 @@ use crate::config::text::mismatch;
 use crate::config::timeouts;
 use crate::config::timeouts::Timeouts;
 use crate::config::tree::NodeId;
+use crate::config::upstream_credential;
+use crate::config::upstream_credential::UpstreamCredential;
 use crate::model::names::Name;
 use http::HeaderName;
 use http::HeaderValue;
@@ -44,6 +46,8 @@ pub struct Upstream {
     pub request_headers: Arc<HeaderRules>,
     /// The rules for the fields of responses, before those of their route.
     pub response_headers: Arc<HeaderRules>,
+    /// The upstream's own credential, in place of the client's.
+    pub credential: Option<UpstreamCredential>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
     pub connect_attempts: u32,
     pub protocol: UpstreamProtocol,
@@ -184,6 +188,8 @@ pub(in crate::config) struct Section {
     remove_headers: Option<Texts<HeaderName>>,
     /// Headers of the responses that clients receive.
     response: Option<ResponseSection>,
+    /// The upstream's own credential, which no other upstream receives. Default: none.
+    credential: Option<TypedNode<upstream_credential::Section>>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
     connect_attempts: Option<TypedNode<NonZeroU32>>,
     /// `auto`, `http1`, or `h2c` for HTTP/2 without TLS, as gRPC servers speak it. Without TLS, `auto` is `http1`. Default
@@ -233,6 +239,12 @@ fn upstream(
         remove: section.remove_headers,
     };
     let request_headers = header_rules::convert(requests, Direction::Request, own_headers, checker);
+    let credential = section
+        .credential
+        .and_then(|credential| upstream_credential::convert(credential, own_headers, checker));
+    if let Some(credential) = &credential {
+        upstream_credential::refuse_rules(credential, &request_headers, at, checker);
+    }
     let responses = section.response.unwrap_or_default().into();
     let response_headers = header_rules::convert(responses, Direction::Response, own_headers, checker);
     if let Some(attempts) = &section.connect_attempts
@@ -257,6 +269,7 @@ fn upstream(
         host: section.host.map(Text::take),
         request_headers: Arc::new(request_headers),
         response_headers: Arc::new(response_headers),
+        credential,
         connect_attempts: section.connect_attempts.map_or(2, |attempts| attempts.value.get()),
         protocol: match section.protocol.map(|written| written.value) {
             None | Some(WrittenProtocol::Auto | WrittenProtocol::Http1) => UpstreamProtocol::Http1,
@@ -284,6 +297,7 @@ fn kind(
                 "total_timeout",
                 "idle_timeout",
                 "host",
+                "credential",
                 "connect_attempts",
                 "protocol",
             ] {

@@ -383,7 +383,7 @@ impl Route {
             limits: compiled_in(Mode::Enforce),
             shadow_limits: compiled_in(Mode::Shadow),
             timeouts: upstream.settings.timeouts.overridden_by(route.timeouts),
-            request_headers: merged(&upstream.settings.request_headers, &route.request_headers),
+            request_headers: request_headers(&upstream.settings, &route.request_headers),
             response_headers: merged(&upstream.settings.response_headers, &route.response_headers),
             upstream: Arc::clone(upstream),
             rewrite: route.rewrite.clone(),
@@ -417,6 +417,15 @@ fn merged(upstream: &Arc<HeaderRules>, route: &HeaderRules) -> Arc<HeaderRules> 
         Arc::clone(upstream)
     } else {
         Arc::new(upstream.followed_by(route))
+    }
+}
+
+/// Returns the rules for the requests of a route to `upstream`. Its credential comes last: nothing else is in its header.
+fn request_headers(upstream: &config::Upstream, route: &HeaderRules) -> Arc<HeaderRules> {
+    let rules = merged(&upstream.request_headers, route);
+    match &upstream.credential {
+        Some(credential) => Arc::new(rules.followed_by(&credential.as_rule())),
+        None => rules,
     }
 }
 

@@ -75,6 +75,7 @@ mod tests {
             host: None,
             request_headers: Arc::default(),
             response_headers: Arc::default(),
+            credential: None,
             connect_attempts: 2,
             protocol: config::UpstreamProtocol::Http1,
         };

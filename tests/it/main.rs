@@ -27,6 +27,7 @@ mod header_rules;
 mod policy;
 mod rewrites;
 mod timeouts;
+mod upstream_credential;
 mod streams;
 mod panics;
 mod parity;
