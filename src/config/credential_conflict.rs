@@ -16,6 +16,12 @@ pub(in crate::config) fn refuse(parts: &Parts<'_>, checker: &mut Checker<'_>) {
             continue;
         };
         refuse_rules(credential, &route.request_headers, located.at, checker);
+        if route.public {
+            let at = checker.tree.first_of(located.at, &["public"]);
+            let problem = format!("everybody uses the `credential` of `upstreams.{}` here", upstream.name);
+            let hint = "ask for a credential of the client's own, such as `accept: [api_key]`";
+            checker.warn(at, "open-credential", problem, hint);
+        }
         let name = &credential.header;
         if route.forward_credential && parts.credential_headers(route).any(|carrier| carrier == name) {
             let at = checker.tree.first_of(located.at, &["forward_credential"]);

@@ -27,6 +27,7 @@ const LIMIT: &[&str] = &["by", "quota"];
 const QUOTA: &[&str] = &["quota", "burst"];
 const UPSTREAM: &[&str] = &["endpoints"];
 const ROUTE: &[&str] = &["match", "upstream"];
+const OAUTH_CLIENT: &[&str] = &["token_url", "client_secret"];
 const CREDENTIAL: &[&str] = &["scheme", "value"];
 /// The upstream and the route have these keys too, and more rows before those of this section.
 const RESPONSE: &[&str] = &["set_headers", "add_headers", "remove_headers"];
@@ -680,6 +681,26 @@ const ROWS: &[Row] = &[
         ROUTE,
         RESPONSE_HEADERS,
         "did you mean `response`? such as `response: { set_headers: { x-team: orders } }`",
+    ),
+    row(
+        OAUTH_CLIENT,
+        &["url", "token_endpoint", "token_uri", "issuer"],
+        "did you mean `token_url`? such as `token_url: https://login.example.com/oauth/token`",
+    ),
+    row(
+        OAUTH_CLIENT,
+        &["scope"],
+        "did you mean `scopes`? such as `scopes: [\"orders:read\"]`",
+    ),
+    row(
+        OAUTH_CLIENT,
+        &["auth_method", "token_endpoint_auth_method"],
+        "did you mean `authentication`?",
+    ),
+    row(
+        CREDENTIAL,
+        &["oauth", "oauth2", "client_credentials", "client"],
+        "did you mean `oauth_client`? such as `oauth_client: { token_url: …, client_id: …, client_secret: … }`",
     ),
     row(CREDENTIAL, &["name", "header_name"], "did you mean `header`?"),
     row(

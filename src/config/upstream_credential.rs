@@ -5,6 +5,8 @@ use crate::config::check::Checker;
 use crate::config::check::ReferencedFiles;
 use crate::config::header_rules::HeaderRules;
 use crate::config::header_rules::OwnHeaders;
+use crate::config::oauth_client;
+use crate::config::oauth_client::OauthClient;
 use crate::config::read::FromText;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
@@ -25,18 +27,44 @@ use serde::Deserialize;
 pub struct UpstreamCredential {
     /// The header that carries the credential. Never one in which Keygate tells the upstream something else.
     pub header: HeaderName,
-    /// The value of `header`: printable ASCII. Empty where the files of secrets are not read.
-    pub value: Secret<Vec<u8>>,
+    pub source: CredentialSource,
+}
+
+/// Where the value of a credential comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// The value of the header: printable ASCII. Empty where the files of secrets are not read.
+    Fixed(Secret<Vec<u8>>),
+    /// An access token in `Authorization` (RFC 6750 section 2.1).
+    OauthClient(Box<OauthClient>),
 }
 
 impl UpstreamCredential {
-    /// Returns the rule that replaces the client's field by the credential. The value is never printed.
+    /// Returns the rule for the header of the credential: the client's field is dropped, and a fixed value is set. The value
+    /// is never printed.
     pub fn as_rule(&self) -> HeaderRules {
-        let mut value = HeaderValue::from_bytes(self.value.expose()).expect("the configuration checked the value");
-        value.set_sensitive(true);
-        HeaderRules {
-            set: vec![(self.header.clone(), value)],
-            ..HeaderRules::default()
+        let name = self.header.clone();
+        match &self.source {
+            CredentialSource::Fixed(value) => {
+                let mut value = HeaderValue::from_bytes(value.expose()).expect("the configuration checked the value");
+                value.set_sensitive(true);
+                HeaderRules {
+                    set: vec![(name, value)],
+                    ..HeaderRules::default()
+                }
+            }
+            CredentialSource::OauthClient(_) => HeaderRules {
+                remove: vec![name],
+                ..HeaderRules::default()
+            },
+        }
+    }
+
+    /// Returns the OAuth client that gets the credential, if it is an access token.
+    pub fn oauth_client(&self) -> Option<&OauthClient> {
+        match &self.source {
+            CredentialSource::Fixed(_) => None,
+            CredentialSource::OauthClient(client) => Some(client),
         }
     }
 }
@@ -50,8 +78,10 @@ pub(in crate::config) struct Section {
     header: Option<Text<HeaderName>>,
     /// A word before the value, such as `Bearer`: for a file that holds the token alone. Default: none.
     scheme: Option<Text<Scheme>>,
-    /// The value: `${NAME}` or `file:path`. Required.
+    /// The value: `${NAME}` or `file:path`. This or `oauth_client`.
     value: Option<Text<SecretText>>,
+    /// An OAuth client of Keygate's own, whose access token is sent in `authorization`. This or `value`.
+    oauth_client: Option<TypedNode<oauth_client::Section>>,
 }
 
 /// An authentication scheme (RFC 9110 section 11.1).
@@ -96,8 +126,28 @@ pub(in crate::config) fn convert(
             );
         }
     }
-    let hint = "such as `value: \"file:token\"`";
-    let written = checker.need(at, "value", section.value, hint)?;
+    let written = match (section.value, section.oauth_client) {
+        (value, None) => checker.need(at, "value", value, "such as `value: \"file:token\"`, or `oauth_client`")?,
+        (None, Some(client)) => {
+            for key in ["header", "scheme"] {
+                if let Some(entry) = checker.tree.entry(at, key) {
+                    let problem =
+                        format!("`{key}` is for a `value`: an access token is sent as `Authorization: Bearer`");
+                    checker.error_with(entry, "two-kinds", problem, "remove it");
+                }
+            }
+            let client = oauth_client::convert(client, checker)?;
+            return Some(UpstreamCredential {
+                header: header::AUTHORIZATION,
+                source: CredentialSource::OauthClient(Box::new(client)),
+            });
+        }
+        (Some(_), Some(_)) => {
+            let problem = "has both `value` and `oauth_client`, and can be only one of them";
+            checker.error(at, "two-kinds", problem);
+            return None;
+        }
+    };
     let value_at = written.at;
     let secret = secret(value_at, written.take(), checker)?;
     let text = std::str::from_utf8(secret.expose()).unwrap_or("\0");
@@ -117,7 +167,7 @@ pub(in crate::config) fn convert(
     };
     Some(UpstreamCredential {
         header: section.header.map_or(header::AUTHORIZATION, Text::take),
-        value,
+        source: CredentialSource::Fixed(value),
     })
 }
 

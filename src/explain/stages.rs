@@ -535,6 +535,9 @@ fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
         (name.to_string(), value)
     });
     let mut headers: Vec<(String, String)> = headers.collect();
+    if credential.is_some_and(|credential| credential.oauth_client().is_some()) {
+        headers.push((header::AUTHORIZATION.to_string(), "[fetched by the gate]".to_owned()));
+    }
     if permit.route().identity_audience.is_some() && permit.principal().is_some() {
         headers.push((IDENTITY_TOKEN.to_string(), "[signed for each request]".to_owned()));
     }

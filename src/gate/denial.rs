@@ -91,6 +91,8 @@ pub enum Denial {
     ControlUnavailable,
     /// The upstream requires an identity token, and Keygate could not sign it.
     IdentityTokenUnsigned,
+    /// Keygate has no access token of its own for the upstream.
+    NoUpstreamCredential,
     NoEndpoint,
     ConnectFailed,
     /// This machine has nothing left to connect to an upstream with.
@@ -119,6 +121,7 @@ reasons! {
         Self::ClearText => "clear_text",
         Self::ControlUnavailable => "control_unavailable",
         Self::IdentityTokenUnsigned => "identity_token_unsigned",
+        Self::NoUpstreamCredential => "no_upstream_credential",
         Self::NoEndpoint => "no_endpoint",
         Self::ConnectFailed => "connect_failed",
         Self::NoResources => "no_resources",

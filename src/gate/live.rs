@@ -11,6 +11,8 @@ use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::authenticate::verified::VerifiedTokens;
 use crate::gate::identity_token::IdentityTokens;
 use crate::gate::stage::Probe;
+use crate::gate::upstream_credential::ClientToken;
+use crate::gate::upstream_credential::OwnCredential;
 use crate::limit::LimitState;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
@@ -47,6 +49,8 @@ pub struct LiveState {
     limits: Mutex<BTreeMap<Name, Arc<LimitState>>>,
     /// The endpoints of all upstreams, by host and port.
     endpoints: Mutex<BTreeMap<(String, u16), Arc<EndpointState>>>,
+    /// The access tokens for upstreams, by the name of the upstream.
+    client_tokens: Mutex<BTreeMap<Name, Arc<ClientToken>>>,
     /// The round-robin counters of upstreams.
     round_robin: Mutex<BTreeMap<Name, Arc<AtomicUsize>>>,
 }
@@ -66,6 +70,7 @@ impl LiveState {
             issuers: Mutex::default(),
             limits: Mutex::default(),
             endpoints: Mutex::default(),
+            client_tokens: Mutex::default(),
             round_robin: Mutex::default(),
         }
     }
@@ -114,6 +119,37 @@ impl LiveState {
         Upstream::new(settings.clone(), group, turn)
     }
 
+    /// Returns Keygate's own credential at an upstream; `None` if it has none. A token stays while its client is unchanged.
+    pub fn credential(&self, upstream: &config::Upstream) -> Option<OwnCredential> {
+        let credential = upstream.credential.as_ref()?;
+        let token = credential.oauth_client().map(|client| {
+            let mut tokens = lock(&self.client_tokens);
+            match tokens.get(&upstream.name) {
+                Some(token) if token.settings() == client => Arc::clone(token),
+                before => {
+                    let token = Arc::new(match before {
+                        Some(before) => ClientToken::after(before, client.clone()),
+                        None => ClientToken::new(client.clone()),
+                    });
+                    tokens.insert(upstream.name.clone(), Arc::clone(&token));
+                    token
+                }
+            }
+        });
+        Some(OwnCredential {
+            token,
+            metrics: self.metrics.upstream_credentials.of(upstream.name.as_str()),
+        })
+    }
+
+    /// Returns every access token for an upstream, for the fetchers and for metrics.
+    pub fn client_tokens(&self) -> Vec<(Name, Arc<ClientToken>)> {
+        lock(&self.client_tokens)
+            .iter()
+            .map(|(name, token)| (name.clone(), Arc::clone(token)))
+            .collect()
+    }
+
     /// Returns every endpoint with a DNS name to resolve.
     pub fn endpoints_to_resolve(&self) -> Vec<Arc<EndpointState>> {
         lock(&self.endpoints)
@@ -137,6 +173,14 @@ impl LiveState {
         lock(&self.issuers).retain(|name, _| config.issuers.contains_key(name));
         lock(&self.limits).retain(|name, _| config.limits.contains_key(name));
         lock(&self.round_robin).retain(|name, _| config.upstreams.contains_key(name));
+        let has_client = |name: &Name| {
+            let credential = config
+                .upstreams
+                .get(name)
+                .and_then(|upstream| upstream.credential.as_ref());
+            credential.is_some_and(|credential| credential.oauth_client().is_some())
+        };
+        lock(&self.client_tokens).retain(|name, _| has_client(name));
         // A snapshot holds a reference to each endpoint that it uses; the map holds one more.
         lock(&self.endpoints).retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
     }

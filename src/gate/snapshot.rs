@@ -41,6 +41,7 @@ use crate::gate::intake::Place;
 use crate::gate::intake::QueryCredentials;
 use crate::gate::intake::RouteAccess;
 use crate::gate::live::LiveState;
+use crate::gate::upstream_credential::OwnCredential;
 use crate::model::api_key::Digester;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
@@ -128,6 +129,8 @@ pub struct Route {
     /// The rules for the fields of requests and of responses: those of the upstream, then those of the route.
     pub request_headers: Arc<HeaderRules>,
     pub response_headers: Arc<HeaderRules>,
+    /// Keygate's own credential at the upstream.
+    pub credential: Option<Arc<OwnCredential>>,
     /// The change of the path, which was checked before.
     pub rewrite: Option<PathRewrite>,
     pub rewrite_back: bool,
@@ -237,10 +240,10 @@ impl Snapshot {
             .iter()
             .map(|(name, issuer)| (name, live.issuer(issuer)))
             .collect();
-        let upstreams: BTreeMap<&Name, Arc<Upstream>> = config
+        let upstreams: BTreeMap<&Name, CompiledUpstream> = config
             .upstreams
             .iter()
-            .map(|(name, upstream)| (name, Arc::new(live.upstream(upstream))))
+            .map(|(name, upstream)| (name, CompiledUpstream::compile(upstream, live)))
             .collect();
         let limits: BTreeMap<&Name, CompiledLimit> = config
             .limits
@@ -325,7 +328,7 @@ impl Route {
         route: &config::Route,
         config: &Config,
         issuers: &BTreeMap<&Name, Arc<IssuerState>>,
-        upstreams: &BTreeMap<&Name, Arc<Upstream>>,
+        upstreams: &BTreeMap<&Name, CompiledUpstream>,
         limits: &BTreeMap<&Name, CompiledLimit>,
         live: &LiveState,
     ) -> Self {
@@ -364,7 +367,7 @@ impl Route {
                 audiences: audiences.clone(),
             }
         };
-        let upstream = upstreams.get(&route.upstream).expect(known);
+        let CompiledUpstream { upstream, credential } = upstreams.get(&route.upstream).expect(known);
         Self {
             name: route.name.clone(),
             public: route.public,
@@ -384,8 +387,9 @@ impl Route {
             shadow_limits: compiled_in(Mode::Shadow),
             timeouts: upstream.settings.timeouts.overridden_by(route.timeouts),
             request_headers: request_headers(&upstream.settings, &route.request_headers),
-            response_headers: merged(&upstream.settings.response_headers, &route.response_headers),
+            response_headers: response_headers(&upstream.settings, &route.response_headers),
             upstream: Arc::clone(upstream),
+            credential: credential.clone(),
             rewrite: route.rewrite.clone(),
             rewrite_back: route.rewrite_back,
             forward_credential: route.forward_credential,
@@ -418,6 +422,35 @@ fn merged(upstream: &Arc<HeaderRules>, route: &HeaderRules) -> Arc<HeaderRules> 
     } else {
         Arc::new(upstream.followed_by(route))
     }
+}
+
+/// An upstream, and Keygate's own credential at it.
+struct CompiledUpstream {
+    upstream: Arc<Upstream>,
+    credential: Option<Arc<OwnCredential>>,
+}
+
+impl CompiledUpstream {
+    fn compile(settings: &config::Upstream, live: &LiveState) -> Self {
+        Self {
+            upstream: Arc::new(live.upstream(settings)),
+            credential: live.credential(settings).map(Arc::new),
+        }
+    }
+}
+
+/// Returns the rules for the responses of `upstream` on a route. A challenge to Keygate's own credential is not for clients:
+/// they would take it for one to theirs (S086).
+fn response_headers(upstream: &config::Upstream, route: &HeaderRules) -> Arc<HeaderRules> {
+    let rules = merged(&upstream.response_headers, route);
+    if upstream.credential.is_none() {
+        return rules;
+    }
+    let no_challenge = HeaderRules {
+        remove: vec![header::WWW_AUTHENTICATE],
+        ..HeaderRules::default()
+    };
+    Arc::new(rules.followed_by(&no_challenge))
 }
 
 /// Returns the rules for the requests of a route to `upstream`. Its credential comes last: nothing else is in its header.

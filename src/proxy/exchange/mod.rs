@@ -335,6 +335,10 @@ impl Exchange {
             }
             let permit = decide::decide(snapshot, live, &inbound, now, &mut self.decision_trace)?;
             self.identity_token = identity_token::for_permit(&permit, snapshot, live, now.wall)?;
+            let credential = permit.route().credential.as_ref();
+            if credential.is_some_and(|credential| !credential.is_usable(now.tick)) {
+                return Err(Denial::NoUpstreamCredential.into());
+            }
             let origin_form = self.request.uri.authority().is_none();
             self.rewritten = target::rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
             Ok(permit)
@@ -547,6 +551,12 @@ impl Exchange {
     /// credential of the request expires or is revoked (S038).
     pub fn note_response(&mut self, status: StatusCode, streams: bool) {
         self.status = status.as_u16();
+        if status == StatusCode::UNAUTHORIZED
+            && let Some(permit) = &self.permit
+            && let Some(credential) = &permit.route().credential
+        {
+            credential.note_refusal(self.gate.clock.now().tick);
+        }
         if streams {
             let end = self.principal().map(|principal| StreamEnd::of(principal, &self.gate));
             self.deadlines.set_stream(end, Instant::now());

@@ -172,6 +172,13 @@ impl RequestFields<'_> {
         for (name, value) in rules.fields() {
             put(name, FieldValue::Existing(value));
         }
+        let token = route
+            .credential
+            .as_ref()
+            .and_then(|credential| credential.token.as_ref());
+        if let Some(token) = token.and_then(|token| token.value()) {
+            put(&header::AUTHORIZATION, FieldValue::Made(token));
+        }
         if let Some(host) = own_host {
             put(&header::HOST, FieldValue::Existing(host));
         }

@@ -230,6 +230,7 @@ pub const ROWS: &[Row] = &[
     r("control_unavailable", 503, "temporarily-unavailable", "Temporarily unavailable", "This cannot be answered now; try again soon.", None, Challenge::None, false),
     // Forwarding.
     r("identity_token_unsigned", 500, "internal-error", "Internal error", "The gateway failed; the request was not forwarded.", None, Challenge::None, false),
+    r("no_upstream_credential", 503, "temporarily-unavailable", "Temporarily unavailable", "This cannot be answered now; try again soon.", None, Challenge::None, false),
     r("no_endpoint", 503, "no-endpoint", "No upstream available", "No server for this resource is available now; try again soon.", None, Challenge::None, false),
     r("no_resources", 503, "overloaded", "Overloaded", "The gateway has no room for another connection now; try again soon.", None, Challenge::None, false),
     r("connect_failed", 502, "upstream-unreachable", "Upstream not reachable", "The server for this resource could not be reached.", None, Challenge::None, false),

@@ -238,7 +238,7 @@ fn denials() -> Vec<Denial> {
         D::Subscription(_) => D::Subscription(SubscriptionError::Required), D::ClearText => D::ClearText,
         D::ControlUnavailable => D::ControlUnavailable,
         D::LimitSpent(_) => D::LimitSpent(spent()), D::IdentityTokenUnsigned => D::IdentityTokenUnsigned,
-        D::NoEndpoint => D::NoEndpoint, D::ConnectFailed => D::ConnectFailed, D::NoResources => D::NoResources,
+        D::NoUpstreamCredential => D::NoUpstreamCredential, D::NoEndpoint => D::NoEndpoint, D::ConnectFailed => D::ConnectFailed, D::NoResources => D::NoResources,
         D::ConnectTimeout => D::ConnectTimeout, D::UpstreamTimeout => D::UpstreamTimeout,
         D::UpstreamFailed => D::UpstreamFailed, D::ClientGone => D::ClientGone, D::Panicked => D::Panicked,
     );
