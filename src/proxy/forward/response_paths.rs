@@ -38,30 +38,32 @@ impl ResponsePaths<'_> {
         }
     }
 
-    /// Returns a URL without scheme and host: clients resolve it against the URL that they asked for, whatever proxies stand
-    /// between (RFC 9110 section 10.2.2). A URL with a host that is not the upstream's, nor the client's own, stays.
+    /// Returns a URL of the upstream's own host without scheme and host: clients resolve it against the URL that they asked for,
+    /// whatever proxies stand between (RFC 9110 section 10.2.2). A URL of the host that the client asked for keeps both. Any other
+    /// URL stays.
     fn url(&self, value: &[u8]) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(value).ok()?;
         if is_path(text) {
             return self.reference(text).map(String::into_bytes);
         }
         let (scheme, rest) = text.split_once("://")?;
-        let (authority, reference) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let is_asked = scheme.eq_ignore_ascii_case(UPSTREAM_SCHEME);
-        let is_client = self.host.is_some_and(|host| is_same(host.as_bytes(), authority));
+        if !is_asked && !scheme.eq_ignore_ascii_case("https") {
+            return None;
+        }
+        let (authority, reference) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let slash = if reference.starts_with('/') { "" } else { "/" };
         let reference = format!("{slash}{reference}");
         let changed = self.reference(&reference);
-        if is_asked && (is_client || self.is_upstream(authority)) {
-            return Some(changed.unwrap_or(reference))
-                .filter(|reference| is_path(reference))
-                .map(String::into_bytes);
+        if self.host.is_some_and(|host| is_same(host.as_bytes(), authority)) {
+            // The scheme stays too: an upstream that redirects to HTTPS would do so again and again.
+            return changed.map(|changed| format!("{scheme}://{authority}{changed}").into_bytes());
         }
-        // The upstream may redirect to another scheme of the same host: that must not be undone.
-        let is_other_scheme = is_client && scheme.eq_ignore_ascii_case("https");
-        changed
-            .filter(|_| is_other_scheme)
-            .map(|changed| format!("{scheme}://{authority}{changed}").into_bytes())
+        let is_own = is_asked && self.is_upstream(authority);
+        is_own
+            .then(|| changed.unwrap_or(reference))
+            .filter(|reference| is_path(reference))
+            .map(String::into_bytes)
     }
 
     /// Returns whether `authority` is the upstream's own: its `host`, or an endpoint.
@@ -159,6 +161,7 @@ fn is_same(own: &[u8], other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::path::Path;
 
     /// Returns the value that the client receives from an upstream with `settings` and a route with `rewrite`.
@@ -199,8 +202,6 @@ mod tests {
             ("http://api.internal:8080?b", "/?b"),
             ("http://[fd00::5]:81/a", "/a"),
             ("http://192.0.2.1/a", "/a"),
-            ("http://api.example.com/a", "/a"),
-            ("http://api.example.com:80/a", "/a"),
         ];
         check("", &rows);
         assert_eq!(
@@ -214,6 +215,8 @@ mod tests {
         let rows = [
             "https://api.internal/a",
             "https://api.example.com/a",
+            "http://api.example.com/a",
+            "a?b=http://api.internal/a",
             "http://other.internal/a",
             "http://api.internal:81/a",
             "http://user@api.internal/a",
@@ -261,6 +264,8 @@ mod tests {
             ("http://api.internal/a", "/v1/a"),
             ("http://api.internal", "/v1/"),
             ("https://api.example.com/a#b", "https://api.example.com/v1/a#b"),
+            ("http://api.example.com:80", "http://api.example.com:80/v1/"),
+            ("http://api.example.com//a", "http://api.example.com//a"),
             ("https://api.example.com/v1/a", "https://api.example.com/v1/a"),
             ("https://other.example/a", "https://other.example/a"),
             ("//other.example/a", "//other.example/a"),
@@ -292,6 +297,20 @@ mod tests {
         }
         // Which path of the client it was is not certain.
         check("rewrite: /api", &[("/api", "/api"), ("/a", "/a")]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_url_is_on_the_host_of_the_client(
+            value in "(https?://(api\\.internal(:8080)?|api\\.example\\.com|a))?[/\\\\a-c.?#:@%v1]{0,12}",
+        ) {
+            let rewrites = ["", "strip_prefix: /v1", "add_prefix: /a", "strip_prefix: /v1, add_prefix: /a"];
+            for rewrite in rewrites {
+                let changed = received("", rewrite, "location", &value);
+                let is_own = changed.starts_with("http://api.example.com/") || changed.starts_with("https://api.example.com/");
+                prop_assert!(changed == value || is_path(&changed) || is_own, "{} {} {}", rewrite, value, changed);
+            }
+        }
     }
 
     #[test]
