@@ -37,7 +37,13 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         plans,
         // The destination of a request requires nothing of its client.
         upstream: _,
-        strip_prefix: _,
+        timeouts: _,
+        // No rule writes or removes a field that says who the client is.
+        request_headers: _,
+        response_headers: _,
+        // The gate decides by the path that the client asked for.
+        rewrite: _,
+        rewrite_back: _,
         // The origins that may read a response require nothing of the client, and a preflight is never forwarded.
         cors: _,
         // Published metadata and extra headers for the upstream require nothing of the client.

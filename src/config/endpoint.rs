@@ -124,7 +124,7 @@ impl EndpointUrl {
             "h2c" | "grpc" => ", and `protocol: h2c` beside `endpoints`",
             "h2" | "grpcs" => ", and `protocol: h2` beside `endpoints`",
             _ if !path.is_empty() => {
-                "; the path is that of the request, and a route cuts off its front with `strip_prefix`"
+                "; the path is that of the request, and a route changes it with `strip_prefix`, `add_prefix` or `rewrite`"
             }
             _ => "",
         };

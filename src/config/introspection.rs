@@ -49,16 +49,23 @@ pub struct Introspection {
 /// How Keygate authenticates to the issuer (RFC 7662 section 2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAuthentication {
-    Secret {
-        /// The client id of Keygate at the issuer.
-        client_id: String,
-        secret: Secret<Vec<u8>>,
-        method: SecretMethod,
-    },
+    Secret(ClientSecret),
     /// `private_key_jwt` (RFC 7523 section 2.2).
-    PrivateKey { client_id: String, key: Box<ClientKey> },
+    PrivateKey {
+        client_id: String,
+        key: Box<ClientKey>,
+    },
     /// `Authorization: Bearer` (RFC 6750 section 2.1). Visible ASCII.
     BearerToken(Secret<Vec<u8>>),
+}
+
+/// The secret of an OAuth client that Keygate is, and how it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSecret {
+    /// The client id of Keygate at the issuer.
+    pub client_id: String,
+    pub secret: Secret<Vec<u8>>,
+    pub method: SecretMethod,
 }
 
 /// Where in a call the client secret stands, and how it is encoded (RFC 6749 section 2.3.1).
@@ -184,13 +191,13 @@ pub(in crate::config) fn convert(
     let authentication = authentication(&mut section, at, checker);
     let url = checker.need(at, "url", section.url, "the issuer's introspection endpoint");
     let allow_http = section.allow_http.unwrap_or(false);
-    if let Some(url) = &url
-        && url.get().scheme() == "http"
-        && !allow_http
-    {
-        let problem = checker.with_value(url.at, "tokens sent without TLS could be read by anyone");
-        let hint = "use https, or say `allow_http: true` beside it";
-        checker.error_with(url.at, "plain-http", problem, hint);
+    if let Some(url) = &url {
+        refuse_plain_http(
+            url,
+            allow_http,
+            "tokens sent without TLS could be read by anyone",
+            checker,
+        );
     }
     for ttl in [&section.cache_ttl, &section.negative_ttl].into_iter().flatten() {
         if *ttl.get() > TTL_MAX {
@@ -275,15 +282,37 @@ fn authentication(section: &mut Section, at: NodeId, checker: &mut Checker<'_>) 
     }
     let method = section.authentication.take().map(|method| method.value);
     let method = method.unwrap_or_default();
-    let written = section.client_secret.take()?;
+    let client = client_secret(client_id?, section.client_secret.take()?, method, checker);
+    client.map(ClientAuthentication::Secret)
+}
+
+/// Reports an `http` URL of a server to which secrets go.
+pub(in crate::config) fn refuse_plain_http(
+    url: &Text<Url>,
+    allow_http: bool,
+    problem: &str,
+    checker: &mut Checker<'_>,
+) {
+    if url.get().scheme() == "http" && !allow_http {
+        let hint = "use https, or say `allow_http: true` beside it";
+        checker.error_with(url.at, "plain-http", checker.with_value(url.at, problem), hint);
+    }
+}
+
+/// Returns the client and its secret. Reports a client id that its method cannot carry.
+pub(in crate::config) fn client_secret(
+    client_id: Text<ExactText>,
+    written: Text<SecretText>,
+    method: SecretMethod,
+    checker: &mut Checker<'_>,
+) -> Option<ClientSecret> {
     let secret = secret(written.at, written.take(), checker)?;
-    let client_id = client_id?;
     if method == SecretMethod::BasicUnencoded && client_id.get().0.contains(':') {
         let problem = checker.with_value(client_id.at, "an unencoded `:` would end the client id in Basic");
         let hint = "use `client_secret_basic` or `client_secret_post` (RFC 7617 section 2)";
         checker.error_with(client_id.at, "bad-value", problem, hint);
     }
-    Some(ClientAuthentication::Secret {
+    Some(ClientSecret {
         client_id: client_id.take().0,
         secret,
         method,

@@ -27,11 +27,18 @@ const LIMIT: &[&str] = &["by", "quota"];
 const QUOTA: &[&str] = &["quota", "burst"];
 const UPSTREAM: &[&str] = &["endpoints"];
 const ROUTE: &[&str] = &["match", "upstream"];
+const OAUTH_CLIENT: &[&str] = &["token_url", "client_secret"];
+const CREDENTIAL: &[&str] = &["scheme", "value"];
+/// The upstream and the route have these keys too, and more rows before those of this section.
+const RESPONSE: &[&str] = &["set_headers", "add_headers", "remove_headers"];
 const MATCH: &[&str] = &["host", "path"];
 const CORS: &[&str] = &["origins"];
 const TOKEN_ENDPOINT: &[&str] = &["issuer", "rotate_every"];
 const PLAN: &[&str] = &["credentials", "approval"];
 const STORE: &[&str] = &["path"];
+
+/// Names of rules for the headers of responses.
+const RESPONSE_HEADERS: &[&str] = &["response_headers", "headers_down", "hide_headers", "add_header"];
 
 /// The first row that fits counts: a section with fewer keys of its own stands after those that have them too.
 const ROWS: &[Row] = &[
@@ -520,14 +527,27 @@ const ROWS: &[Row] = &[
     ),
     row(
         UPSTREAM,
-        &[
-            "headers",
-            "add_headers",
-            "request_headers",
-            "proxy_set_header",
-            "header",
-        ],
+        &["headers", "request_headers", "proxy_set_header", "header"],
         "did you mean `set_headers`? such as `set_headers: { x-team: orders }`",
+    ),
+    row(
+        UPSTREAM,
+        RESPONSE_HEADERS,
+        "did you mean `response`? such as `response: { set_headers: { x-team: orders } }`",
+    ),
+    row(
+        UPSTREAM,
+        &[
+            "auth",
+            "authentication",
+            "authorization",
+            "api_key",
+            "token",
+            "bearer",
+            "basic_auth",
+            "oauth2",
+        ],
+        "did you mean `credential`? such as `credential: { scheme: Bearer, value: \"file:token\" }`",
     ),
     row(
         UPSTREAM,
@@ -569,7 +589,7 @@ const ROWS: &[Row] = &[
     row(
         UPSTREAM,
         &["path", "prefix", "base_path", "rewrite"],
-        "the path is that of the request; a route cuts off its front with `strip_prefix`",
+        "the path is that of the request; a route changes it with `strip_prefix`, `add_prefix` or `rewrite`",
     ),
     row(
         ROUTE,
@@ -651,42 +671,88 @@ const ROWS: &[Row] = &[
     row(
         ROUTE,
         &[
-            "rewrite",
             "rewrites",
             "path_rewrite",
             "rewrite_path",
+            "rewrite_target",
             "url_rewrite",
-            "strip_path",
-            "strip",
-            "replace_prefix",
+            "replace_path",
+            "replace_path_regex",
+            "regex_rewrite",
         ],
-        "did you mean `strip_prefix`? it cuts the front off the path; this version changes nothing else in it",
+        "did you mean `rewrite`? such as `rewrite: \"/orders/{id}\"`, with the braces of `match`",
     ),
     row(
         ROUTE,
-        &[
-            "headers",
-            "set_headers",
-            "add_headers",
-            "remove_headers",
-            "request_headers",
-            "response_headers",
-        ],
-        "`set_headers` and `remove_headers` belong to the upstream; those of responses are passed on as they are",
+        &["strip_path", "strip", "strip_path_prefix"],
+        "did you mean `strip_prefix`? such as `strip_prefix: /v1`",
     ),
+    row(
+        ROUTE,
+        &["replace_prefix", "prefix_rewrite", "replace_prefix_match"],
+        "did you mean `strip_prefix`? with `add_prefix` beside it, another prefix takes its place",
+    ),
+    row(
+        ROUTE,
+        &["base_path", "path_prefix_add", "prepend"],
+        "did you mean `add_prefix`? such as `add_prefix: /api`",
+    ),
+    row(
+        ROUTE,
+        &["proxy_redirect", "redirects", "proxy_cookie_path", "rewrite_redirects"],
+        "did you mean `rewrite_back`? redirects and cookies name the paths that clients know, unless it is false",
+    ),
+    row(
+        ROUTE,
+        &["headers", "request_headers", "header"],
+        "did you mean `set_headers`? such as `set_headers: { x-team: orders }`",
+    ),
+    row(
+        ROUTE,
+        RESPONSE_HEADERS,
+        "did you mean `response`? such as `response: { set_headers: { x-team: orders } }`",
+    ),
+    row(
+        OAUTH_CLIENT,
+        &["url", "token_endpoint", "token_uri", "issuer"],
+        "did you mean `token_url`? such as `token_url: https://login.example.com/oauth/token`",
+    ),
+    row(
+        OAUTH_CLIENT,
+        &["scope"],
+        "did you mean `scopes`? such as `scopes: [\"orders:read\"]`",
+    ),
+    row(
+        OAUTH_CLIENT,
+        &["auth_method", "token_endpoint_auth_method"],
+        "did you mean `authentication`?",
+    ),
+    row(
+        CREDENTIAL,
+        &["oauth", "oauth2", "client_credentials", "client"],
+        "did you mean `oauth_client`? such as `oauth_client: { token_url: …, client_id: …, client_secret: … }`",
+    ),
+    row(CREDENTIAL, &["name", "header_name"], "did you mean `header`?"),
+    row(
+        CREDENTIAL,
+        &["token", "secret", "file", "api_key", "password"],
+        "did you mean `value`? such as `value: \"file:token\"`",
+    ),
+    row(RESPONSE, &["set", "headers"], "did you mean `set_headers`?"),
+    row(RESPONSE, &["add"], "did you mean `add_headers`?"),
+    row(RESPONSE, &["remove", "hide_headers"], "did you mean `remove_headers`?"),
     row(
         ROUTE,
         &[
             "timeout",
             "timeouts",
-            "read_timeout",
-            "connect_timeout",
-            "write_timeout",
-            "total_timeout",
-            "idle_timeout",
+            "request_timeout",
+            "response_timeout",
+            "proxy_read_timeout",
         ],
-        "timeouts belong to the upstream: `read_timeout`, `total_timeout`",
+        "did you mean `read_timeout`? it is the wait for the response; `total_timeout` bounds the whole of it",
     ),
+    row(ROUTE, &["idle_timeout"], "`idle_timeout` belongs to the upstream"),
     row(ROUTE, &["retry", "retries"], "`retries` belong to the upstream"),
     row(
         ROUTE,
@@ -866,7 +932,7 @@ mod tests {
         check("health_check", UPSTREAM_KEYS, Some("health"));
         check("headers", UPSTREAM_KEYS, Some("set_headers"));
         check("headers", ROUTE_KEYS, Some("set_headers"));
-        check("rewrite", ROUTE_KEYS, Some("strip_prefix"));
+        check("path_rewrite", ROUTE_KEYS, Some("rewrite"));
         check("plugins", ROUTE_KEYS, Some("accept"));
         check("tls", TOP, Some("tls"));
         check("no_such_word", ROUTE_KEYS, None);

@@ -27,10 +27,13 @@ mod text;
 
 mod pattern;
 
+pub mod path_rewrite;
+
 mod reserved_header;
 
 pub mod match_condition;
 pub mod address_rules;
+pub mod header_rules;
 
 pub mod admin;
 pub mod api_keys;
@@ -44,6 +47,7 @@ pub mod introspection;
 pub mod issuer;
 pub mod limit;
 pub mod listener;
+pub mod oauth_client;
 pub mod observe;
 pub mod plan;
 pub mod resource;
@@ -52,6 +56,7 @@ mod route_section;
 pub mod rule;
 pub mod shutdown;
 pub mod store;
+pub mod timeouts;
 pub mod tls;
 pub mod token_endpoint;
 pub mod token_paths;
@@ -60,6 +65,7 @@ pub mod endpoint;
 pub mod balance;
 pub mod health;
 pub mod upstream_tls;
+pub mod upstream_credential;
 
 mod defaults;
 
@@ -69,6 +75,7 @@ mod reserved_field;
 mod shadow;
 
 mod parts;
+mod credential_conflict;
 mod claim_reach;
 mod unmet;
 mod unused;
@@ -100,6 +107,7 @@ pub use endpoint::EndpointHost;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
 pub use error::ConfigWarning;
+pub use header_rules::HeaderRules;
 pub use health::HealthCheck;
 pub use health::HealthCheckKind;
 pub use identity_token::IdentityToken;
@@ -122,11 +130,14 @@ pub use match_condition::MatchCondition;
 pub use match_condition::MatchConditions;
 pub use match_condition::MatchField;
 pub use match_condition::ValuePattern;
+pub use oauth_client::OauthClient;
 pub use observe::LogFormat;
 pub use observe::Observe;
 pub use origin::SourceLine;
 pub use origin::SourceLines;
 pub use partial::PartialConfig;
+pub use path_rewrite::PathRewrite;
+pub use path_rewrite::TemplatePart;
 pub(crate) use pattern::DEFAULT_METHODS;
 pub use pattern::HostPattern;
 pub use pattern::PathPattern;
@@ -144,14 +155,19 @@ pub use schema::schema;
 pub use shutdown::Shutdown;
 pub use store::StoreSettings;
 pub use text::parse_duration;
+pub use timeouts::TimeoutOverrides;
+pub use timeouts::Timeouts;
 pub use token_endpoint::TokenEndpoint;
 pub use upstream::Upstream;
 pub use upstream::UpstreamKind;
 pub use upstream::UpstreamProtocol;
+pub use upstream_credential::CredentialSource;
+pub use upstream_credential::UpstreamCredential;
 pub use upstream_tls::UpstreamTls;
 
 use crate::config::check::Checker;
 use crate::config::file_need::FileNeed;
+use crate::config::header_rules::OwnHeaders;
 use crate::config::include::NoLog;
 use crate::config::mistake::read;
 use crate::config::read::NamedEntries;
@@ -534,12 +550,16 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     token_endpoint::add_own_issuer(token_endpoint.as_ref(), &mut issuers, checker);
     let plans = plan::convert(section.plans, store.is_some(), checker);
     let claim_headers: Vec<&HeaderName> = issuers.values().flat_map(Issuer::claim_header_names).collect();
-    let upstreams = upstream::convert(
-        upstreams.unwrap_or(NamedEntries(Vec::new())),
-        &api_keys.header,
-        &claim_headers,
-        checker,
-    );
+    let token_headers: Vec<&HeaderName> = issuers
+        .values()
+        .filter_map(|issuer| issuer.token_header.as_ref())
+        .collect();
+    let own_headers = OwnHeaders {
+        api_key: &api_keys.header,
+        claims: &claim_headers,
+        tokens: &token_headers,
+    };
+    let upstreams = upstream::convert(upstreams.unwrap_or(NamedEntries(Vec::new())), &own_headers, checker);
     let resources = resource::convert(section.resources.unwrap_or(NamedEntries(Vec::new())), checker);
     let identity_token = section
         .identity_token
@@ -547,7 +567,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     let routes = routes.unwrap_or_default();
     let written_routes = routes.len();
     let defaults = defaults::convert(section.defaults, checker);
-    let routes = route_section::convert(routes, &defaults, &limits, checker);
+    let routes = route_section::convert(routes, &defaults, &limits, &own_headers, checker);
     overlap::refuse(&routes, checker);
     reserved_field::refuse(&routes, &headers_with_a_meaning(&api_keys, &issuers), checker);
     let of_routes = routes
@@ -569,22 +589,21 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
         check_one_introspection(located, checker);
     }
     let requests = listener::convert_limits(section.requests.unwrap_or_default(), checker);
-    let file_needs = reach::warn(
-        &parts::Parts {
-            listeners: &listeners,
-            requests: &requests,
-            issuers: &issuers,
-            api_keys: &api_keys,
-            limits: &limits,
-            upstreams: &upstreams,
-            resources: &resources,
-            plans: &plans,
-            token_endpoint: token_endpoint.as_ref(),
-            routes: &routes,
-            has_store: store.is_some(),
-        },
-        checker,
-    );
+    let parts = parts::Parts {
+        listeners: &listeners,
+        requests: &requests,
+        issuers: &issuers,
+        api_keys: &api_keys,
+        limits: &limits,
+        upstreams: &upstreams,
+        resources: &resources,
+        plans: &plans,
+        token_endpoint: token_endpoint.as_ref(),
+        routes: &routes,
+        has_store: store.is_some(),
+    };
+    credential_conflict::refuse(&parts, checker);
+    let file_needs = reach::warn(&parts, checker);
     issuer::note_claim_facts(&mut issuers, routes.iter().map(|located| &located.route));
     Some(Config {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),

@@ -1,17 +1,21 @@
 //! Which converted parts does a configuration have, for checks that need several of them?
 
+use crate::config::AcceptedCredential;
 use crate::config::ApiKeys;
 use crate::config::Issuer;
 use crate::config::Limit;
 use crate::config::Listener;
 use crate::config::RequestLimits;
 use crate::config::Resource;
+use crate::config::Route;
 use crate::config::TokenEndpoint;
 use crate::config::Upstream;
 use crate::config::read::TypedNode;
 use crate::config::route::LocatedRoute;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
+use http::HeaderName;
+use http::header;
 use std::collections::BTreeMap;
 
 /// The converted parts of a configuration.
@@ -43,6 +47,20 @@ impl Parts<'_> {
     /// Returns the routes that ask for a credential: rules and defaults hold on these.
     pub(in crate::config) fn protected(&self) -> impl Iterator<Item = &LocatedRoute> {
         self.routes.iter().filter(|located| !located.route.accept.is_empty())
+    }
+
+    /// Returns the headers in which a request to `route` may carry its credential.
+    pub(in crate::config) fn credential_headers<'p>(
+        &'p self,
+        route: &'p Route,
+    ) -> impl Iterator<Item = &'p HeaderName> {
+        let takes_keys = route.public || route.accept.contains(&AcceptedCredential::ApiKey);
+        let takes_bearer = route.public || self.api_keys.bearer || route.accept.contains(&AcceptedCredential::Jwt);
+        let issuers = route.issuers.iter().filter_map(|name| self.issuers.get(name));
+        let tokens = issuers.filter_map(|issuer| issuer.token_header.as_ref());
+        let key = takes_keys.then_some(&self.api_keys.header);
+        let bearer = takes_bearer.then_some(&header::AUTHORIZATION);
+        key.into_iter().chain(bearer).chain(tokens)
     }
 
     /// Returns the issuers of tokens that the route accepts.

@@ -179,7 +179,7 @@ fn is_private(url: &Url, has_proxy: bool) -> bool {
     }
 }
 
-/// Warns of `forward_credential` where the upstream's `remove_headers` removes every header that carries one.
+/// Warns of `forward_credential` where `remove_headers` of the upstream and the route remove every header that carries one.
 fn warn_of_forwarding(located: &LocatedRoute, parts: &Parts<'_>, checker: &mut Checker<'_>) {
     let route = &located.route;
     let Some(upstream) = parts
@@ -189,18 +189,11 @@ fn warn_of_forwarding(located: &LocatedRoute, parts: &Parts<'_>, checker: &mut C
     else {
         return;
     };
-    let takes_keys = route.public || route.accept.contains(&AcceptedCredential::ApiKey);
-    let takes_bearer = route.public || parts.api_keys.bearer || route.accept.contains(&AcceptedCredential::Jwt);
-    let mut carriers = [
-        takes_keys.then_some(&parts.api_keys.header),
-        takes_bearer.then_some(&header::AUTHORIZATION),
-    ]
-    .into_iter()
-    .flatten();
-    if carriers.all(|name| upstream.remove_headers.contains(name)) {
+    let rules = upstream.request_headers.followed_by(&route.request_headers);
+    if parts.credential_headers(route).all(|name| rules.remove.contains(name)) {
         let at = checker.tree.first_of(located.at, &["forward_credential"]);
         let problem = format!(
-            "`remove_headers` of `upstreams.{}` removes every header with a credential",
+            "`remove_headers`, here or of `upstreams.{}`, removes every header with a credential",
             upstream.name
         );
         checker.warn(

@@ -3,12 +3,15 @@
 use crate::config::address_rules::AddressRules;
 use crate::config::client_certificates::CertificateRequirement;
 use crate::config::cors::Cors;
+use crate::config::header_rules::HeaderRules;
 use crate::config::match_condition::MatchConditions;
+use crate::config::path_rewrite::PathRewrite;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::rule::Condition;
 use crate::config::rule::Mode;
 use crate::config::rule::Rule;
+use crate::config::timeouts::TimeoutOverrides;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
 use http::Method;
@@ -46,9 +49,16 @@ pub struct Route {
     /// no plan is required. Empty on a public route.
     pub plans: Vec<Name>,
     pub upstream: Name,
-    /// Removed from the front of the path before forwarding; matches whole
-    /// segments. Starts with `/` and does not end with it.
-    pub strip_prefix: Option<String>,
+    /// The time limits in place of those of the upstream.
+    pub timeouts: TimeoutOverrides,
+    /// The rules for the fields of requests, after those of the upstream.
+    pub request_headers: HeaderRules,
+    /// The rules for the fields of responses, after those of the upstream.
+    pub response_headers: HeaderRules,
+    /// The change of the path before it is forwarded.
+    pub rewrite: Option<PathRewrite>,
+    /// `true` where URLs and cookies of responses get back the host and the paths that clients know. Default true.
+    pub rewrite_back: bool,
     /// `true` where the upstream receives the credential; on a public route, unread. Default false.
     pub forward_credential: bool,
     pub two_credentials: TwoCredentials,

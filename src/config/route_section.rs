@@ -10,15 +10,21 @@ use crate::config::cors;
 use crate::config::defaults;
 use crate::config::defaults::Defaults;
 use crate::config::defaults::distinct_accept;
+use crate::config::header_rules;
+use crate::config::header_rules::Direction;
+use crate::config::header_rules::OwnHeaders;
+use crate::config::header_rules::ResponseSection;
 use crate::config::identity_token;
 use crate::config::limit::Limit;
 use crate::config::match_condition;
 use crate::config::match_condition::MatchConditions;
 use crate::config::match_condition::ParameterName;
+use crate::config::path_rewrite;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::pattern::takes;
 use crate::config::plan;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
@@ -37,12 +43,14 @@ use crate::config::rule::Rule;
 use crate::config::rule::ScopesSection;
 use crate::config::rule::TOKEN_KEYS;
 use crate::config::text::ExactText;
+use crate::config::text::Timeout;
 use crate::config::text::texts;
+use crate::config::timeouts;
 use crate::config::token_endpoint::TokenEndpoint;
 use crate::config::tree::NodeId;
-use crate::config::tree::printable;
 use crate::model::names::Name;
 use http::HeaderName;
+use http::HeaderValue;
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -96,8 +104,31 @@ pub(in crate::config) struct Section {
     /// Name of the upstream that requests go to. Required.
     #[schemars(required)]
     upstream: Option<Text<Name>>,
+    /// To connect. Default: the upstream's.
+    connect_timeout: Option<Text<Timeout>>,
+    /// Between two reads of the response; also the wait for its head. Default: the upstream's.
+    read_timeout: Option<Text<Timeout>>,
+    /// Between two writes of the request. Default: the upstream's.
+    write_timeout: Option<Text<Timeout>>,
+    /// From the first attempt to connect to the last byte of the response, streams excepted. Default: the upstream's.
+    total_timeout: Option<Text<Timeout>>,
+    /// Headers set on every request, in place of what the client sent and the upstream sets. Values are written as there.
+    set_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
+    /// Headers added to every request, beside what the client sent.
+    add_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
+    /// Headers removed from every request, also those that the upstream sets.
+    remove_headers: Option<Texts<HeaderName>>,
+    /// Headers of the responses that clients receive.
+    response: Option<ResponseSection>,
     /// Cut off the front of the path before it is forwarded; whole segments.
     strip_prefix: Option<Text<PathPattern>>,
+    /// Put before the path, after `strip_prefix`; whole segments.
+    add_prefix: Option<Text<PathPattern>>,
+    /// The path that the upstream gets, with the braces of `match.path`: `/orders/{id}`, `/v2/{*rest}`. In place of the two.
+    rewrite: Option<Text<PathPattern>>,
+    /// `false` passes `Location`, `Content-Location` and the `Path` of `Set-Cookie` on as the upstream wrote them, with its own
+    /// host and paths. Default true.
+    rewrite_back: Option<bool>,
     /// Whether the credential reaches the upstream. On a public route the client's own credential then passes unread: one
     /// `Authorization` of any scheme, or one API key. Default false.
     forward_credential: Option<bool>,
@@ -160,6 +191,7 @@ pub(in crate::config) fn convert(
     sections: Vec<TypedNode<Section>>,
     defaults: &Defaults,
     limits: &BTreeMap<Name, Limit>,
+    own_headers: &OwnHeaders<'_>,
     checker: &mut Checker<'_>,
 ) -> Vec<LocatedRoute> {
     let mut names: Vec<(Name, NodeId)> = Vec::new();
@@ -176,7 +208,7 @@ pub(in crate::config) fn convert(
     }
     sections
         .into_iter()
-        .filter_map(|section| route(section, defaults, limits, checker))
+        .filter_map(|section| route(section, defaults, limits, own_headers, checker))
         .collect()
 }
 
@@ -184,6 +216,7 @@ fn route(
     TypedNode { value: section, at }: TypedNode<Section>,
     defaults: &Defaults,
     known_limits: &BTreeMap<Name, Limit>,
+    own_headers: &OwnHeaders<'_>,
     checker: &mut Checker<'_>,
 ) -> Option<LocatedRoute> {
     check_openness(&section, at, checker);
@@ -214,6 +247,14 @@ fn route(
     };
     let base = rule::base(sections, checker);
     let audiences = audiences(section.audiences, &accept, defaults, checker);
+    let requests = header_rules::Written {
+        set: section.set_headers,
+        add: section.add_headers,
+        remove: section.remove_headers,
+    };
+    let request_headers = header_rules::convert(requests, Direction::Request, own_headers, checker);
+    let responses = section.response.unwrap_or_default().into();
+    let response_headers = header_rules::convert(responses, Direction::Response, own_headers, checker);
     let (hosts, path, methods, conditions) = convert_match(matched?, checker)?;
     let resource = resource::of_route(section.resource, accept.contains(&AcceptedCredential::Jwt), checker);
     let identity_token = section
@@ -233,9 +274,13 @@ fn route(
     let two_credentials = two_credentials(section.two_credentials, &accept, checker);
     let websocket_token = websocket_token(section.websocket_token, &accept, checker);
     let forward_credential = section.forward_credential.unwrap_or(false);
-    let strip_prefix = section
-        .strip_prefix
-        .map(|prefix| check_strip_prefix(&prefix, &path, checker));
+    let rewrite = path_rewrite::convert(
+        section.strip_prefix,
+        section.add_prefix,
+        section.rewrite,
+        &path,
+        checker,
+    );
     let plans = plan::of_route(section.plans, checker);
     known_upstream?;
     let allow = section.allow.unwrap_or_default();
@@ -258,7 +303,16 @@ fn route(
             limits: defaults::merge_limits(defaults, &values(limits), public, known_limits),
             plans: if public { Vec::new() } else { plans },
             upstream: upstream?.take(),
-            strip_prefix,
+            timeouts: timeouts::of_route(timeouts::Written {
+                connect: section.connect_timeout,
+                read: section.read_timeout,
+                write: section.write_timeout,
+                total: section.total_timeout,
+            }),
+            request_headers,
+            response_headers,
+            rewrite,
+            rewrite_back: section.rewrite_back.unwrap_or(true),
             forward_credential,
             two_credentials,
             websocket_token,
@@ -520,25 +574,4 @@ fn convert_match(
     let methods = section.methods.map(|methods| checker.distinct(methods.value));
     let conditions = match_condition::convert(section.headers, section.query, at, checker)?;
     Some((hosts, path?.take(), methods.unwrap_or_default(), conditions))
-}
-
-/// Returns the prefix, and reports one that is not whole literal segments at the front of the route's path.
-fn check_strip_prefix(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
-    let text = prefix.get().as_str();
-    let literal = !text.ends_with('/') && !text.contains(['{', '}']);
-    if !literal {
-        let problem = checker.with_value(
-            prefix.at,
-            "a prefix is whole segments without braces, and ends without `/`",
-        );
-        checker.error_with(prefix.at, "bad-value", problem, "such as `/v1`");
-        return text.to_owned();
-    }
-    let rest = path.as_str().strip_prefix(text);
-    if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-        let problem = checker.with_value(prefix.at, "the paths of this route do not begin with it");
-        let hint = format!("the path is `{}`", printable(path.as_str()));
-        checker.error_with(prefix.at, "prefix-not-in-path", problem, hint);
-    }
-    text.to_owned()
 }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use std::fmt::Write;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 const MINIMAL: &str = "listeners: [{ address: '127.0.0.1:8080' }]\n\
@@ -119,8 +120,9 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
     let full = Upstream {
         kind: bare.kind.clone(),
         host: None,
-        set_headers: Vec::new(),
-        remove_headers: Vec::new(),
+        request_headers: Arc::default(),
+        response_headers: Arc::default(),
+        credential: None,
         requests_max: None,
         health: None,
         ..full.clone()

@@ -1,6 +1,5 @@
 //! Where do requests go? Endpoints, timeouts and header rules of upstreams.
 
-use crate::config::api_keys::secret;
 use crate::config::balance;
 use crate::config::balance::Balance;
 use crate::config::balance::Ejection;
@@ -11,29 +10,31 @@ use crate::config::balance::Retries;
 use crate::config::balance::RetriesSection;
 use crate::config::balance::WrittenBalance;
 use crate::config::check::Checker;
-use crate::config::check::values;
 use crate::config::endpoint;
 use crate::config::endpoint::Endpoint;
 use crate::config::endpoint::Endpoints;
+use crate::config::header_rules;
+use crate::config::header_rules::Direction;
+use crate::config::header_rules::HeaderRules;
+use crate::config::header_rules::OwnHeaders;
+use crate::config::header_rules::ResponseSection;
 use crate::config::health;
 use crate::config::health::HealthCheck;
 use crate::config::listener::timeout;
-use crate::config::read::FromText;
 use crate::config::read::NamedEntries;
 use crate::config::read::OrKeyword;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::read::TypedNode;
-use crate::config::reserved_header::is_framing_header;
-use crate::config::reserved_header::is_reserved_header;
-use crate::config::text::SecretText;
 use crate::config::text::Timeout;
+use crate::config::timeouts;
+use crate::config::timeouts::Timeouts;
 use crate::config::tree::NodeId;
+use crate::config::upstream_credential;
+use crate::config::upstream_credential::UpstreamCredential;
 use crate::config::upstream_tls;
 use crate::config::upstream_tls::UpstreamTls;
-use crate::model::identity_field;
 use crate::model::names::Name;
-use crate::model::secret::Secret;
 use http::HeaderName;
 use http::HeaderValue;
 use schemars::JsonSchema;
@@ -49,22 +50,18 @@ use std::time::Duration;
 pub struct Upstream {
     pub name: Name,
     pub kind: UpstreamKind,
-    /// Limit of one connection attempt. Default 2 s.
-    pub connect_timeout: Duration,
-    /// Limit of the wait for the response's head, and of the time between two reads. Default 60 s.
-    pub read_timeout: Duration,
-    /// Limit of the time between two writes of the request. Default 30 s.
-    pub write_timeout: Duration,
-    /// Limit from the first connection attempt to the last byte of the response, streams excepted. Default 30 min.
-    pub total_timeout: Duration,
+    /// The time limits of requests, where their route sets none.
+    pub timeouts: Timeouts,
     /// How long an idle connection is kept for the next request. Default 60 s.
     pub idle_timeout: Duration,
     /// The `Host` of forwarded requests. `None` keeps the request's own.
     pub host: Option<HeaderValue>,
-    /// Set on every request, in place of the client's values. Never a credential or identity header.
-    pub set_headers: Vec<(HeaderName, HeaderValue)>,
-    /// Removed from every request.
-    pub remove_headers: Vec<HeaderName>,
+    /// The rules for the fields of requests, before those of their route. Routes without rules share these.
+    pub request_headers: Arc<HeaderRules>,
+    /// The rules for the fields of responses, before those of their route.
+    pub response_headers: Arc<HeaderRules>,
+    /// The upstream's own credential, in place of the client's.
+    pub credential: Option<UpstreamCredential>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
     pub connect_attempts: u32,
     pub protocol: UpstreamProtocol,
@@ -117,6 +114,16 @@ pub enum UpstreamKind {
     Echo,
 }
 
+impl UpstreamKind {
+    /// Returns the endpoints; none of a built-in upstream.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        match self {
+            Self::Endpoints(endpoints) => endpoints,
+            Self::Echo => &[],
+        }
+    }
+}
+
 /// Where requests go.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -142,8 +149,14 @@ pub(in crate::config) struct Section {
     /// Headers set on every request, in place of what the client sent. A text that begins with `file:` is the path of
     /// the file that holds the value.
     set_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
+    /// Headers added to every request, beside what the client sent. Values are written as in `set_headers`.
+    add_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
     /// Headers removed from every request.
     remove_headers: Option<Texts<HeaderName>>,
+    /// Headers of the responses that clients receive.
+    response: Option<ResponseSection>,
+    /// The upstream's own credential, which no other upstream receives. Default: none.
+    credential: Option<TypedNode<upstream_credential::Section>>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
     connect_attempts: Option<TypedNode<NonZeroU32>>,
     /// `auto`, `http1`, `h2` for HTTP/2 over TLS, or `h2c` for HTTP/2 without TLS, as gRPC servers speak it. `auto` is
@@ -187,13 +200,12 @@ enum Builtin {
 
 pub(in crate::config) fn convert(
     sections: NamedEntries<Name, Section>,
-    api_key_header: &HeaderName,
-    claim_headers: &[&HeaderName],
+    own_headers: &OwnHeaders<'_>,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Upstream> {
     let mut upstreams = BTreeMap::new();
     for (name, TypedNode { value: section, at }) in sections.0 {
-        if let Some(upstream) = upstream(name.clone(), section, at, api_key_header, claim_headers, checker) {
+        if let Some(upstream) = upstream(name.clone(), section, at, own_headers, checker) {
             upstreams.insert(name, upstream);
         }
     }
@@ -204,8 +216,7 @@ fn upstream(
     name: Name,
     section: Section,
     at: NodeId,
-    api_key_header: &HeaderName,
-    claim_headers: &[&HeaderName],
+    own_headers: &OwnHeaders<'_>,
     checker: &mut Checker<'_>,
 ) -> Option<Upstream> {
     let endpoints = section.endpoints.map(|endpoints| endpoint::convert(endpoints, checker));
@@ -233,9 +244,20 @@ fn upstream(
         checker,
     );
     let kind = kind(endpoints, section.builtin, at, checker);
-    let set = section.set_headers.map(|set| set.0).unwrap_or_default();
-    let remove = section.remove_headers.map(|remove| remove.value).unwrap_or_default();
-    check_headers(&set, &remove, api_key_header, claim_headers, checker);
+    let requests = header_rules::Written {
+        set: section.set_headers,
+        add: section.add_headers,
+        remove: section.remove_headers,
+    };
+    let request_headers = header_rules::convert(requests, Direction::Request, own_headers, checker);
+    let credential = section
+        .credential
+        .and_then(|credential| upstream_credential::convert(credential, own_headers, checker));
+    if let Some(credential) = &credential {
+        upstream_credential::refuse_rules(credential, &request_headers, at, checker);
+    }
+    let responses = section.response.unwrap_or_default().into();
+    let response_headers = header_rules::convert(responses, Direction::Response, own_headers, checker);
     if let Some(attempts) = &section.connect_attempts
         && attempts.value.get() > CONNECT_ATTEMPTS_MAX
     {
@@ -245,21 +267,20 @@ fn upstream(
             format!("at most {CONNECT_ATTEMPTS_MAX} attempts"),
         );
     }
-    let secs = Duration::from_secs;
     Some(Upstream {
         name,
         kind: kind?,
-        connect_timeout: timeout(section.connect_timeout, secs(2)),
-        read_timeout: timeout(section.read_timeout, secs(60)),
-        write_timeout: timeout(section.write_timeout, secs(30)),
-        total_timeout: timeout(section.total_timeout, secs(30 * 60)),
-        idle_timeout: timeout(section.idle_timeout, secs(60)),
+        timeouts: timeouts::of_upstream(timeouts::Written {
+            connect: section.connect_timeout,
+            read: section.read_timeout,
+            write: section.write_timeout,
+            total: section.total_timeout,
+        }),
+        idle_timeout: timeout(section.idle_timeout, Duration::from_secs(60)),
         host: section.host.map(Text::take),
-        set_headers: set
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, header_value(value.value, checker)?)))
-            .collect(),
-        remove_headers: values(remove),
+        request_headers: Arc::new(request_headers),
+        response_headers: Arc::new(response_headers),
+        credential,
         connect_attempts: section.connect_attempts.map_or(2, |attempts| attempts.value.get()),
         protocol,
         balance,
@@ -303,33 +324,6 @@ fn protocol(
     protocol
 }
 
-/// Returns the value of a header: the text, or the content of the file that `file:path` names. Reports a file that cannot
-/// be read, or whose content is no header value.
-fn header_value(written: Text<HeaderValue>, checker: &mut Checker<'_>) -> Option<HeaderValue> {
-    let at = written.at;
-    if !checker.tree.is_file_reference(at) {
-        return Some(written.take());
-    }
-    let reference = Secret::new(String::from_utf8_lossy(written.get().as_bytes()).into_owned());
-    let content = secret(at, SecretText(reference), checker)?;
-    let text = std::str::from_utf8(content.expose()).unwrap_or("\0");
-    match HeaderValue::from_text(text) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            Some(value)
-        }
-        Err(problem) => {
-            checker.error_with(
-                at,
-                "bad-value",
-                format!("the file's content is {problem}"),
-                "one line of text",
-            );
-            None
-        }
-    }
-}
-
 /// With more attempts, the client of a request that no endpoint accepts would only wait longer.
 const CONNECT_ATTEMPTS_MAX: u32 = 10;
 
@@ -353,6 +347,7 @@ fn kind(
                 "total_timeout",
                 "idle_timeout",
                 "host",
+                "credential",
                 "connect_attempts",
                 "protocol",
                 "balance",
@@ -387,50 +382,6 @@ fn kind(
                 );
             }
             None
-        }
-    }
-}
-
-fn check_headers(
-    set: &[(HeaderName, TypedNode<Text<HeaderValue>>)],
-    remove: &[Text<HeaderName>],
-    api_key_header: &HeaderName,
-    claim_headers: &[&HeaderName],
-    checker: &mut Checker<'_>,
-) {
-    checker.refuse_duplicates(remove);
-    for (index, (name, value)) in set.iter().enumerate() {
-        let carries_claim = claim_headers.contains(&name);
-        if is_reserved_header(name) || name == api_key_header || carries_claim {
-            let hint = if *name == http::header::HOST {
-                "use `host`"
-            } else if carries_claim {
-                "an issuer's `claim_headers` has it, and upstreams believe what it says"
-            } else {
-                "Keygate itself decides about credentials, identity and framing"
-            };
-            let problem = format!("`{name}` cannot be set here");
-            checker.error_with(value.at, "reserved-header", problem, hint);
-        }
-        // Header names are case-insensitive, so these are one header.
-        if set.iter().take(index).any(|(earlier, _)| earlier == name) {
-            checker.error(value.at, "duplicate-entry", format!("`{name}` is set twice"));
-        }
-        if let Some(removed) = remove.iter().find(|removed| removed.get() == name) {
-            checker.error(
-                removed.at,
-                "conflicting-headers",
-                format!("`{name}` is set and removed"),
-            );
-        }
-    }
-    for removed in remove {
-        let name = removed.get();
-        if is_framing_header(name) || name.as_str().starts_with(identity_field::PREFIX) || claim_headers.contains(&name)
-        {
-            let problem = checker.with_value(removed.at, "cannot be removed");
-            let hint = "Keygate itself decides about identity and framing";
-            checker.error_with(removed.at, "reserved-header", problem, hint);
         }
     }
 }

@@ -115,7 +115,7 @@ impl Exchange {
     ///
     /// # Errors
     /// The answer to send to the client: no endpoint has an address, the
-    /// upstream's `total_timeout` is over, or the request was not admitted.
+    /// `total_timeout` is over, or the request was not admitted.
     pub fn choose_endpoint(&mut self) -> Result<EndpointAddress, Answer> {
         let upstream = self.0.upstream();
         let chosen = upstream.and_then(|upstream| {
@@ -191,7 +191,7 @@ impl Exchange {
         self.refuse(Denial::UpstreamFailed)
     }
 
-    /// Returns whether the program must end the exchange: the upstream's `total_timeout` is over, or the response is a
+    /// Returns whether the program must end the exchange: its `total_timeout` is over, or the response is a
     /// stream and the credential of the request has expired or was revoked. Call this about once a second.
     pub fn must_end(&mut self) -> bool {
         self.0.must_end()

@@ -68,7 +68,7 @@ impl FilterContext {
 }
 
 /// A pingora proxy with the bounds that pingora lacks: the strict reading of heads and their time limit, the limits of
-/// connections and of requests on a connection, the `total_timeout` of upstreams, and the end of streams with their
+/// connections and of requests on a connection, the `total_timeout` of routes and upstreams, and the end of streams with their
 /// credential. Put it into a `pingora::services::listening::Service`, in place of the proxy alone:
 ///
 /// ```

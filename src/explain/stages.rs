@@ -573,21 +573,26 @@ fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
 
 fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
     let preview = preview::preview(&trace.forms.parts, permit, trace.inbound?, trace.snapshot);
-    let settings = &permit.route().upstream.settings;
+    let rules = &permit.route().request_headers;
+    let credential = permit.route().upstream.settings.credential.as_ref();
     let hidden = |name: &HeaderName| {
         [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
             || *name == trace.snapshot.api_key_header
     };
     let headers = preview.headers.iter().map(|(name, value)| {
         let value = match name {
+            name if credential.is_some_and(|credential| credential.header == name) => "[secret]".to_owned(),
             name if hidden(name) => "[not shown]".to_owned(),
             // The value may be a secret that the gate shares with the upstream.
-            name if settings.set_headers.iter().any(|(set, _)| set == name) => "[set by the configuration]".to_owned(),
+            name if rules.writes(name) => "[set by the configuration]".to_owned(),
             _ => text(value.as_bytes()),
         };
         (name.to_string(), value)
     });
     let mut headers: Vec<(String, String)> = headers.collect();
+    if credential.is_some_and(|credential| credential.oauth_client().is_some()) {
+        headers.push((header::AUTHORIZATION.to_string(), "[fetched by the gate]".to_owned()));
+    }
     if permit.route().identity_audience.is_some() && permit.principal().is_some() {
         headers.push((IDENTITY_TOKEN.to_string(), "[signed for each request]".to_owned()));
     }

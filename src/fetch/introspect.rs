@@ -4,6 +4,7 @@
 mod call;
 
 pub use call::CallError;
+pub use call::ClientCredential;
 pub use call::SignerError;
 
 use crate::config::Introspection;
@@ -29,7 +30,6 @@ use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
 use crate::observe::metrics::CallResult;
 use aws_lc_rs::digest;
-use call::ClientCredential;
 use call::Endpoint;
 use std::collections::HashMap;
 use std::collections::VecDeque;

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod breaker;
 pub mod client;
+pub mod client_token;
 pub mod discovery;
 pub mod file;
 pub mod introspect;

@@ -103,13 +103,24 @@ pub enum LoadHistory {
 /// set is loaded. Afterwards at most `min_refresh`, but at least `cooldown` and 1 s. Adds up to a tenth at random;
 /// `random` is in 0..1.
 pub fn after_failure(source: &RemoteKeys, loaded: LoadHistory, failures: u32, random: f64) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let backoff = FIRST_RETRY.saturating_mul(1 << doublings);
     let pause = match loaded {
-        LoadHistory::Never => backoff.min(START_RETRY_MAX),
-        LoadHistory::Loaded => backoff.min(source.min_refresh).max(source.cooldown).max(FIRST_RETRY),
+        LoadHistory::Never => return backoff(failures, random),
+        LoadHistory::Loaded => doubled(failures)
+            .min(source.min_refresh)
+            .max(source.cooldown)
+            .max(FIRST_RETRY),
     };
     pause.mul_f64(1.0 + JITTER * random)
+}
+
+/// Returns the pause after `failures` failed attempts in a row to get something without which requests are refused: 1 s,
+/// 2 s, 4 s …, at most 30 s. Adds up to a tenth at random; `random` is in 0..1.
+pub fn backoff(failures: u32, random: f64) -> Duration {
+    doubled(failures).min(START_RETRY_MAX).mul_f64(1.0 + JITTER * random)
+}
+
+fn doubled(failures: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16))
 }
 
 #[cfg(test)]

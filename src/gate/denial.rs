@@ -101,6 +101,8 @@ pub enum Denial {
     ControlUnavailable,
     /// The upstream requires an identity token, and Keygate could not sign it.
     IdentityTokenUnsigned,
+    /// Keygate has no access token of its own for the upstream.
+    NoUpstreamCredential,
     NoEndpoint,
     /// Every endpoint has all the requests that the upstream's settings allow.
     EndpointsBusy,
@@ -133,6 +135,7 @@ reasons! {
         Self::ClearText => "clear_text",
         Self::ControlUnavailable => "control_unavailable",
         Self::IdentityTokenUnsigned => "identity_token_unsigned",
+        Self::NoUpstreamCredential => "no_upstream_credential",
         Self::NoEndpoint => "no_endpoint",
         Self::EndpointsBusy => "endpoints_busy",
         Self::ConnectFailed => "connect_failed",

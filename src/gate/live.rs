@@ -13,6 +13,8 @@ use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::authenticate::verified::VerifiedTokens;
 use crate::gate::identity_token::IdentityTokens;
 use crate::gate::stage::Probe;
+use crate::gate::upstream_credential::ClientToken;
+use crate::gate::upstream_credential::OwnCredential;
 use crate::limit::LimitState;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
@@ -52,6 +54,8 @@ pub struct LiveState {
     upstreams: Mutex<BTreeMap<Name, LiveUpstream>>,
     /// Each with its number: the same settings are the same identity, also of several upstreams and after a reload.
     tls_identities: Mutex<Vec<Arc<TlsIdentity>>>,
+    /// The access tokens for upstreams, by the name of the upstream.
+    client_tokens: Mutex<BTreeMap<Name, Arc<ClientToken>>>,
 }
 
 /// The state of an upstream that outlives a reload.
@@ -77,6 +81,7 @@ impl LiveState {
             limits: Mutex::default(),
             upstreams: Mutex::default(),
             tls_identities: Mutex::default(),
+            client_tokens: Mutex::default(),
         }
     }
 
@@ -135,6 +140,37 @@ impl LiveState {
         Upstream::new(settings.clone(), entries, &live.state)
     }
 
+    /// Returns Keygate's own credential at an upstream; `None` if it has none. A token stays while its client is unchanged.
+    pub fn credential(&self, upstream: &config::Upstream) -> Option<OwnCredential> {
+        let credential = upstream.credential.as_ref()?;
+        let token = credential.oauth_client().map(|client| {
+            let mut tokens = lock(&self.client_tokens);
+            match tokens.get(&upstream.name) {
+                Some(token) if token.settings() == client => Arc::clone(token),
+                before => {
+                    let token = Arc::new(match before {
+                        Some(before) => ClientToken::after(before, client.clone()),
+                        None => ClientToken::new(client.clone()),
+                    });
+                    tokens.insert(upstream.name.clone(), Arc::clone(&token));
+                    token
+                }
+            }
+        });
+        Some(OwnCredential {
+            token,
+            metrics: self.metrics.upstream_credentials.of(upstream.name.as_str()),
+        })
+    }
+
+    /// Returns every access token for an upstream, for the fetchers and for metrics.
+    pub fn client_tokens(&self) -> Vec<(Name, Arc<ClientToken>)> {
+        lock(&self.client_tokens)
+            .iter()
+            .map(|(name, token)| (name.clone(), Arc::clone(token)))
+            .collect()
+    }
+
     /// Returns the identity for connections to `endpoint` under `settings`.
     fn tls_identity(&self, settings: &Arc<UpstreamTls>, endpoint: &config::Endpoint) -> Arc<TlsIdentity> {
         let server_name = settings.server_name.as_deref().or(endpoint.dns_name());
@@ -168,6 +204,14 @@ impl LiveState {
     pub fn retain(&self, config: &config::Config) {
         lock(&self.issuers).retain(|name, _| config.issuers.contains_key(name));
         lock(&self.limits).retain(|name, _| config.limits.contains_key(name));
+        let has_client = |name: &Name| {
+            let credential = config
+                .upstreams
+                .get(name)
+                .and_then(|upstream| upstream.credential.as_ref());
+            credential.is_some_and(|credential| credential.oauth_client().is_some())
+        };
+        lock(&self.client_tokens).retain(|name, _| has_client(name));
         // A snapshot holds a reference to each source and identity that it uses; this state holds one more.
         lock(&self.upstreams).retain(|name, live| {
             live.sources.retain(|_, source| Arc::strong_count(source) > 1);

@@ -9,6 +9,7 @@ pub mod admit;
 pub mod denial;
 pub mod answer;
 pub mod identity_token;
+pub mod upstream_credential;
 pub mod live;
 pub mod snapshot;
 pub mod decision_trace;

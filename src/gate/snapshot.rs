@@ -5,8 +5,10 @@ use crate::config::AcceptedCredential;
 use crate::config::AddressRules;
 use crate::config::CertificateRequirement;
 use crate::config::Config;
+use crate::config::HeaderRules;
 use crate::config::KeySource;
 use crate::config::Mode;
+use crate::config::PathRewrite;
 use crate::config::built_in::BuiltInKind;
 use crate::gate::accept::AcceptRules;
 use crate::gate::accept::Lookup;
@@ -40,6 +42,7 @@ use crate::gate::intake::Place;
 use crate::gate::intake::QueryCredentials;
 use crate::gate::intake::RouteAccess;
 use crate::gate::live::LiveState;
+use crate::gate::upstream_credential::OwnCredential;
 use crate::model::api_key::Digester;
 use crate::model::client_address::ClientAddress;
 use crate::model::names::Name;
@@ -125,7 +128,16 @@ pub struct Route {
     /// The limits in shadow mode, which count but refuse nothing.
     pub shadow_limits: Box<[CompiledLimit]>,
     pub upstream: Arc<Upstream>,
-    pub strip_prefix: Option<Box<str>>,
+    /// The time limits of forwarded requests: those of the route, else of the upstream.
+    pub timeouts: config::Timeouts,
+    /// The rules for the fields of requests and of responses: those of the upstream, then those of the route.
+    pub request_headers: Arc<HeaderRules>,
+    pub response_headers: Arc<HeaderRules>,
+    /// Keygate's own credential at the upstream.
+    pub credential: Option<Arc<OwnCredential>>,
+    /// The change of the path, which was checked before.
+    pub rewrite: Option<PathRewrite>,
+    pub rewrite_back: bool,
     pub forward_credential: bool,
     /// The ambiguities that the route allows in a path.
     pub allows: Oddities,
@@ -253,10 +265,10 @@ impl Snapshot {
             .iter()
             .map(|(name, issuer)| (name, live.issuer(issuer)))
             .collect();
-        let upstreams: BTreeMap<&Name, Arc<Upstream>> = config
+        let upstreams: BTreeMap<&Name, CompiledUpstream> = config
             .upstreams
             .iter()
-            .map(|(name, upstream)| (name, live.upstream(upstream)))
+            .map(|(name, upstream)| (name, CompiledUpstream::compile(upstream, live)))
             .collect();
         let limits: BTreeMap<&Name, CompiledLimit> = config
             .limits
@@ -345,7 +357,7 @@ impl Route {
         route: &config::Route,
         config: &Config,
         issuers: &BTreeMap<&Name, Arc<IssuerState>>,
-        upstreams: &BTreeMap<&Name, Arc<Upstream>>,
+        upstreams: &BTreeMap<&Name, CompiledUpstream>,
         limits: &BTreeMap<&Name, CompiledLimit>,
         live: &LiveState,
     ) -> Self {
@@ -384,6 +396,7 @@ impl Route {
                 audiences: audiences.clone(),
             }
         };
+        let CompiledUpstream { upstream, credential } = upstreams.get(&route.upstream).expect(known);
         Self {
             name: route.name.clone(),
             public: route.public,
@@ -402,8 +415,13 @@ impl Route {
             plans: route.plans.clone().into(),
             limits: compiled_in(Mode::Enforce),
             shadow_limits: compiled_in(Mode::Shadow),
-            upstream: Arc::clone(upstreams.get(&route.upstream).expect(known)),
-            strip_prefix: route.strip_prefix.as_deref().map(Into::into),
+            timeouts: upstream.settings.timeouts.overridden_by(route.timeouts),
+            request_headers: request_headers(&upstream.settings, &route.request_headers),
+            response_headers: response_headers(&upstream.settings, &route.response_headers),
+            upstream: Arc::clone(upstream),
+            credential: credential.clone(),
+            rewrite: route.rewrite.clone(),
+            rewrite_back: route.rewrite_back,
             forward_credential: route.forward_credential,
             allows: Oddities {
                 encoded_slash: route.allow_encoded_slash,
@@ -433,6 +451,53 @@ pub fn common_cors<'r>(routes: impl IntoIterator<Item = &'r Arc<Route>>) -> Opti
     let mut rules = routes.into_iter().map(|route| route.cors.as_ref());
     let first = rules.next().flatten()?;
     rules.all(|other| other == Some(first)).then_some(first)
+}
+
+/// Returns the rules of an upstream, then those of a route. A route without rules takes no room for them.
+fn merged(upstream: &Arc<HeaderRules>, route: &HeaderRules) -> Arc<HeaderRules> {
+    if route.is_empty() {
+        Arc::clone(upstream)
+    } else {
+        Arc::new(upstream.followed_by(route))
+    }
+}
+
+/// An upstream, and Keygate's own credential at it.
+struct CompiledUpstream {
+    upstream: Arc<Upstream>,
+    credential: Option<Arc<OwnCredential>>,
+}
+
+impl CompiledUpstream {
+    fn compile(settings: &config::Upstream, live: &LiveState) -> Self {
+        Self {
+            upstream: live.upstream(settings),
+            credential: live.credential(settings).map(Arc::new),
+        }
+    }
+}
+
+/// Returns the rules for the responses of `upstream` on a route. A challenge to Keygate's own credential is not for clients:
+/// they would take it for one to theirs (S086).
+fn response_headers(upstream: &config::Upstream, route: &HeaderRules) -> Arc<HeaderRules> {
+    let rules = merged(&upstream.response_headers, route);
+    if upstream.credential.is_none() {
+        return rules;
+    }
+    let no_challenge = HeaderRules {
+        remove: vec![header::WWW_AUTHENTICATE],
+        ..HeaderRules::default()
+    };
+    Arc::new(rules.followed_by(&no_challenge))
+}
+
+/// Returns the rules for the requests of a route to `upstream`. Its credential comes last: nothing else is in its header.
+fn request_headers(upstream: &config::Upstream, route: &HeaderRules) -> Arc<HeaderRules> {
+    let rules = merged(&upstream.request_headers, route);
+    match &upstream.credential {
+        Some(credential) => Arc::new(rules.followed_by(&credential.as_rule())),
+        None => rules,
+    }
 }
 
 fn distinct<'h>(names: impl Iterator<Item = &'h HeaderName>) -> Box<[HeaderName]> {

@@ -13,6 +13,7 @@ mod connections;
 mod endpoints;
 mod accepts;
 mod admin;
+mod upstream_credentials;
 mod upstreams;
 mod issuers;
 mod client_keys;
@@ -50,6 +51,9 @@ pub use store::StoreMetrics;
 pub use store::StoreStatus;
 pub use tls::HandshakeResult;
 pub use tls::TlsMetrics;
+pub use upstream_credentials::CredentialMetrics;
+pub use upstream_credentials::TokenFetchResult;
+pub use upstream_credentials::TokenMetrics;
 pub use upstreams::UpstreamMetrics;
 
 use crate::model::clock::Timestamp;
@@ -68,6 +72,7 @@ use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::reloads::ReloadMetrics;
 use crate::observe::metrics::requests::RequestMetrics;
 use crate::observe::metrics::token_cache::TokenCacheMetrics;
+use crate::observe::metrics::upstream_credentials::CredentialFamilies;
 use crate::observe::metrics::upstreams::UpstreamFamilies;
 use prometheus::Registry;
 use prometheus::TextEncoder;
@@ -104,6 +109,7 @@ pub struct Metrics {
     pub tls: TlsMetrics,
     pub upstreams: UpstreamFamilies,
     pub endpoints: EndpointFamilies,
+    pub upstream_credentials: CredentialFamilies,
     pub issuers: IssuerFamilies,
     pub client_keys: ClientKeyMetrics,
     pub introspection: IntrospectionFamilies,
@@ -133,6 +139,7 @@ impl Metrics {
             tls: TlsMetrics::new(&registrar),
             upstreams: UpstreamFamilies::new(&registrar),
             endpoints: EndpointFamilies::new(&registrar),
+            upstream_credentials: CredentialFamilies::new(&registrar),
             issuers: IssuerFamilies::new(&registrar),
             client_keys: ClientKeyMetrics::new(&registrar),
             introspection: IntrospectionFamilies::new(&registrar),
@@ -157,6 +164,7 @@ impl Metrics {
         self.requests.forget_all_but(&names.routes);
         self.upstreams.forget_all_but(&names.upstreams);
         self.endpoints.forget_all_but(&names.upstreams);
+        self.upstream_credentials.forget_all_but(&names.upstreams);
         self.issuers.forget_all_but(&names.issuers);
         self.introspection.forget_all_but(&names.issuers);
         self.limits.forget_all_but(&names.limits);

@@ -47,7 +47,12 @@ pub async fn check(upstream: &Upstream, check: &HealthCheck, probe: &Probe) -> R
 
 async fn ask(upstream: &Upstream, check: &HealthCheck, probe: &Probe) -> Result<(), String> {
     let address = probe.endpoint.address();
-    let peer = peer::connecting(address, probe.tls.as_deref(), check.timeout);
+    let peer = peer::connecting(
+        address,
+        probe.tls.as_deref(),
+        &upstream.settings.timeouts,
+        check.timeout,
+    );
     let mut peer = peer.map_err(|failure| failure.as_str().to_owned())?;
     if upstream.settings.speaks_http2() {
         peer.options.set_http_version(2, 2);

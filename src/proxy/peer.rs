@@ -21,11 +21,16 @@ const STREAMS_MAX: usize = 100;
 ///
 /// # Errors
 /// Those of [`plain`].
-pub fn http(choice: &Choice, settings: &config::Upstream, left: Duration) -> Result<HttpPeer, UpstreamFailure> {
-    let mut peer = plain(choice, settings, left)?;
+pub fn http(
+    choice: &Choice,
+    settings: &config::Upstream,
+    timeouts: &config::Timeouts,
+    left: Duration,
+) -> Result<HttpPeer, UpstreamFailure> {
+    let mut peer = plain(choice, timeouts, left)?;
     let options = &mut peer.options;
-    options.read_timeout = Some(settings.read_timeout.min(left));
-    options.write_timeout = Some(settings.write_timeout);
+    options.read_timeout = Some(timeouts.read.min(left));
+    options.write_timeout = Some(timeouts.write);
     options.idle_timeout = Some(settings.idle_timeout);
     // The filter writes the whole head, so pingora has nothing to remove.
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
@@ -36,27 +41,24 @@ pub fn http(choice: &Choice, settings: &config::Upstream, left: Duration) -> Res
     Ok(peer)
 }
 
-/// Returns the peer of `choice`. Connecting and the TLS handshake time out after the upstream's `connect_timeout`, or after
-/// `left` if that is less.
+/// Returns the peer of `choice`. Connecting and the TLS handshake time out after `timeouts.connect`, or after `left` if that
+/// is less.
 ///
 /// # Errors
 /// The path of a unix socket is too long for the system; `config::load` refuses it.
-pub fn plain(choice: &Choice, settings: &config::Upstream, left: Duration) -> Result<HttpPeer, UpstreamFailure> {
-    connecting(
-        choice.endpoint.address(),
-        choice.tls.as_deref(),
-        settings.connect_timeout.min(left),
-    )
+pub fn plain(choice: &Choice, timeouts: &config::Timeouts, left: Duration) -> Result<HttpPeer, UpstreamFailure> {
+    connecting(choice.endpoint.address(), choice.tls.as_deref(), timeouts, left)
 }
 
-/// Returns the peer at `address` with the identity `tls`. Connecting and the TLS handshake time out after `time`.
+/// Returns the peer at `address` with the identity `tls`, like [`plain`].
 ///
 /// # Errors
 /// Those of [`plain`].
 pub fn connecting(
     address: &EndpointAddress,
     tls: Option<&TlsIdentity>,
-    time: Duration,
+    timeouts: &config::Timeouts,
+    left: Duration,
 ) -> Result<HttpPeer, UpstreamFailure> {
     let server_name = tls.map_or_else(String::new, |tls| tls.server_name().to_owned());
     let mut peer = match address {
@@ -72,6 +74,7 @@ pub fn connecting(
         peer.options.ca = tls.authorities().cloned();
         peer.client_cert_key = tls.client().cloned();
     }
+    let time = timeouts.connect.min(left);
     peer.options.connection_timeout = Some(time);
     peer.options.total_connection_timeout = Some(time);
     Ok(peer)
@@ -152,6 +155,21 @@ mod tests {
     use super::*;
     use pingora::OrErr as _;
     use rustix::io::Errno;
+
+    #[test]
+    fn connecting_takes_no_longer_than_its_timeout_and_the_time_that_is_left() {
+        let secs = Duration::from_secs;
+        let timeouts = config::Timeouts {
+            connect: secs(3),
+            ..config::Timeouts::default()
+        };
+        for (left, expected) in [(secs(9), secs(3)), (secs(1), secs(1))] {
+            let address = EndpointAddress::Inet(([127, 0, 0, 1], 9).into());
+            let options = connecting(&address, None, &timeouts, left).unwrap().options;
+            let times = [options.connection_timeout, options.total_connection_timeout];
+            assert_eq!(times, [Some(expected); 2]);
+        }
+    }
 
     #[test]
     fn what_this_machine_lacks_is_no_fault_of_the_endpoint() {

@@ -76,7 +76,12 @@ pub async fn check(gate: Arc<Gate>, upstream: Arc<Upstream>, probe: Probe) {
 
 /// Returns whether the endpoint answers in the protocol of `upstream`.
 async fn answers(upstream: &Upstream, probe: &Probe) -> bool {
-    let peer = peer::connecting(probe.endpoint.address(), probe.tls.as_deref(), PROBE_TIMEOUT);
+    let peer = peer::connecting(
+        probe.endpoint.address(),
+        probe.tls.as_deref(),
+        &upstream.settings.timeouts,
+        PROBE_TIMEOUT,
+    );
     let Ok(mut peer) = peer else {
         return false;
     };

@@ -135,6 +135,10 @@ fn register_scrape_gauges(gate: &Arc<Gate>) {
             metrics.limits.of(name.as_str()).set_buckets(limit.len());
         }
         set_endpoint_gauges(live, metrics);
+        for (name, token) in live.client_tokens() {
+            let metrics = metrics.upstream_credentials.of_token(name.as_str());
+            metrics.set_remaining(token.remaining(now.tick));
+        }
         for issuer in &gate.snapshot().issuers {
             if let Some(introspection) = issuer.introspection() {
                 let memory = introspection.verdicts();

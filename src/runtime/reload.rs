@@ -8,6 +8,7 @@ use crate::config::KeySource;
 use crate::config::MainFile;
 #[cfg(feature = "gateway")]
 use crate::config::Shutdown;
+use crate::fetch::client_token;
 use crate::fetch::introspect;
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::fetch::issuer_key_files::IssuerKeySaver;
@@ -17,6 +18,7 @@ use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::snapshot::Snapshot;
+use crate::gate::upstream_credential::ClientToken;
 use crate::model::clock::Now;
 use crate::model::names::Name;
 use crate::observe::metrics::ConfiguredNames;
@@ -140,6 +142,8 @@ pub struct Reloader {
     restart_needs: Vec<RestartNeed>,
     /// The background task of each issuer, by [`IssuerState::uid`]; `None` for a task that ends without an abort.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
+    /// The access tokens for upstreams, each with its fetcher.
+    client_tokens: Vec<(Arc<ClientToken>, AbortHandle)>,
 }
 
 impl Reloader {
@@ -166,6 +170,7 @@ impl Reloader {
             config: loaded.config,
             has_keys: loaded.has_keys,
             issuers: BTreeMap::new(),
+            client_tokens: Vec::new(),
         };
         reloader.follow_issuers();
         reloader.report_restart_needs();
@@ -378,9 +383,42 @@ impl Reloader {
                 .entry(uid)
                 .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.key_files.as_ref()));
         }
+        self.follow_client_tokens();
         let names: Vec<String> = self.config.issuers.keys().map(condition_name).collect();
         self.readiness
             .keep_only(CONDITION_PREFIX, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    /// Runs one fetcher for each access token of the configuration in force, and ends those of other tokens.
+    fn follow_client_tokens(&mut self) {
+        let tokens = self.gate.live.client_tokens();
+        self.client_tokens.retain(|(token, task)| {
+            let keep = tokens.iter().any(|(_, current)| Arc::ptr_eq(current, token));
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        let names: Vec<String> = tokens
+            .iter()
+            .map(|(name, _)| client_token::condition_name(name.as_str()))
+            .collect();
+        self.readiness.keep_only(
+            client_token::CONDITION_PREFIX,
+            &names.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        for (name, token) in tokens {
+            if self.client_tokens.iter().any(|(known, _)| Arc::ptr_eq(known, &token)) {
+                continue;
+            }
+            let metrics = self.gate.live.metrics.upstream_credentials.of_token(name.as_str());
+            let (clock, readiness) = (Arc::clone(&self.gate.clock), Arc::clone(&self.readiness));
+            let fetched = Arc::clone(&token);
+            let task = tokio::spawn(async move {
+                client_token::run(name.as_str(), fetched, clock, metrics, readiness).await;
+            });
+            self.client_tokens.push((token, task.abort_handle()));
+        }
     }
 
     /// Returns how a load that was put in force is counted.
@@ -423,7 +461,8 @@ impl Reloader {
 
 impl Drop for Reloader {
     fn drop(&mut self) {
-        for task in self.issuers.values().flatten() {
+        let tokens = self.client_tokens.iter().map(|(_, task)| task);
+        for task in self.issuers.values().flatten().chain(tokens) {
             task.abort();
         }
     }

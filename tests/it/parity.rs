@@ -74,7 +74,7 @@ impl Site {
                         "HTTP/1.1 201 Created\r\nContent-Length: {}\r\nX-A: 1\r\nx-a: 2\r\n",
                         body.len()
                     );
-                    format!("{head}Set-Cookie: a\r\nSet-Cookie: b\r\nKeep-Alive: 5\r\nVary: Accept\r\n\r\n{body}")
+                    format!("{head}Set-Cookie: a\r\nSet-Cookie: b; Path=/api\r\nLocation: /api/a?b\r\nKeep-Alive: 5\r\nVary: Accept\r\n\r\n{body}")
                         .into_bytes()
                 });
                 let running = LocalGate::start_at(
@@ -133,6 +133,18 @@ impl Site {
     }
 }
 
+/// The changes of one route to requests and responses.
+const CHANGES: &str = "\
+strip_prefix: /both
+add_prefix: /api
+set_headers: { accept: text/plain }
+add_headers: { x-added: a }
+remove_headers: [user-agent]
+response:
+  set_headers: { x-a: set }
+  add_headers: { vary: accept-language }
+  remove_headers: [x-removed]";
+
 fn config(upstream: &FakeUpstream) -> String {
     let route = |path: &str, more: &str| format!("match: {{ path: \"/{path}/{{*rest}}\" }}\nupstream: up\n{more}");
     GatewayBuilder::new()
@@ -143,7 +155,7 @@ fn config(upstream: &FakeUpstream) -> String {
         .limit("large", "by: credential\nquota: 100000/hour\nburst: 50000")
         .upstream("up", upstream.address())
         .route("open", &route("open", "public: true"))
-        .route("both", &route("both", "accept: [jwt, api_key]\nlimits: [large]"))
+        .route("both", &route("both", &format!("accept: [jwt, api_key]\nlimits: [large]\n{CHANGES}")))
         .route("jwt", &route("jwt", "accept: [jwt]\nforward_credential: true"))
         .route("scoped", &route("scoped", "accept: [jwt, api_key]\nscopes: { all: [write] }"))
         .route(

@@ -44,7 +44,12 @@ fn drip_into(mut stream: TcpStream, first: &str, drip: &str) {
 }
 
 fn gate(upstream: SocketAddr) -> LocalGate {
-    let settings = format!("endpoints: [\"{upstream}\"]\ntotal_timeout: 3s\nread_timeout: 20s");
+    gate_with(upstream, "")
+}
+
+/// Starts a gate with `more` in the configuration of the upstream.
+fn gate_with(upstream: SocketAddr, more: &str) -> LocalGate {
+    let settings = format!("endpoints: [\"{upstream}\"]\ntotal_timeout: 3s\nread_timeout: 20s\n{more}");
     let yaml = GatewayBuilder::new()
         .upstream_with("api", &settings)
         .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api");
@@ -67,6 +72,21 @@ fn an_upstream_that_says_nothing_is_504_when_the_total_ends() {
         (&record["reason"], &record["decision"]),
         (&"upstream_timeout".into(), &"error".into())
     );
+}
+
+lanes!(a_route_may_wait_for_less_than_its_upstream);
+fn a_route_may_wait_for_less_than_its_upstream() {
+    let settings = format!("endpoints: [\"{}\"]\nread_timeout: 5m", dripping("", ""));
+    let route = "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api\nread_timeout: 1s";
+    let gate = GatewayBuilder::new()
+        .upstream_with("api", &settings)
+        .route("open", route);
+    let gate = LocalGate::start(&gate.yaml());
+    gate.wait_ready();
+    let response = RawClient::connect(gate.data()).exchange(GET);
+    assert_eq!(response.status, 504, "{}", response.text());
+    let record = gate.wait_access_records(1).remove(0);
+    assert_eq!(record["reason"], "upstream_timeout");
 }
 
 lanes!(a_response_that_trickles_is_cut_when_the_total_ends_and_never_whole);
@@ -126,7 +146,11 @@ fn a_stream_goes_on_past_the_total() {
         ),
     ];
     for_each(&rows, |(request, first, drip)| {
-        let gate = gate(dripping(first, drip));
+        // The upstream's own type says that it streams, whatever the client is told.
+        let gate = gate_with(
+            dripping(first, drip),
+            "response: { set_headers: { content-type: text/plain } }",
+        );
         let mut stream = TcpStream::connect(gate.data()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();

@@ -3,6 +3,7 @@
 use crate::config::Introspection;
 use crate::config::introspection::ClientAuthentication;
 use crate::config::introspection::ClientKey;
+use crate::config::introspection::ClientSecret;
 use crate::config::introspection::SecretMethod;
 use crate::fetch::client::FetchError;
 use crate::fetch::client::Target;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use url::form_urlencoded;
+use url::form_urlencoded::Serializer;
 
 /// The lifetime of a client assertion, which is sent at once.
 const ASSERTION_SECS: u64 = 60;
@@ -165,25 +167,11 @@ impl Endpoint {
     }
 
     fn form(&self, token: &str, now: Timestamp) -> Result<String, SignError> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
+        let mut form = Serializer::new(String::new());
         // Form encoding keeps any token within one parameter (S062).
         form.append_pair("token", token);
         form.append_pair("token_type_hint", "access_token");
-        match &*self.credential {
-            ClientCredential::Authorization(_) => {}
-            ClientCredential::Form { client_id, secret } => {
-                form.append_pair("client_id", client_id);
-                // The secret is bytes, encoded already: a serializer of pairs takes texts only.
-                let pairs = form.finish();
-                return Ok(format!("{pairs}&client_secret={}", secret.expose()));
-            }
-            ClientCredential::Key(signer) => {
-                form.append_pair("client_id", &signer.client_id);
-                form.append_pair("client_assertion_type", ASSERTION_TYPE);
-                form.append_pair("client_assertion", &signer.assertion(now)?);
-            }
-        }
-        Ok(form.finish())
+        self.credential.finish(form, now)
     }
 }
 
@@ -212,24 +200,8 @@ impl ClientCredential {
     /// # Errors
     /// If the private key cannot be parsed, or is not for the configured algorithm.
     pub fn new(settings: &Introspection, issuer: &TokenIssuer) -> Result<Self, SignerError> {
-        let encoded = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
         Ok(match &settings.authentication {
-            ClientAuthentication::Secret {
-                client_id,
-                secret,
-                method,
-            } => match method {
-                // Otherwise a colon would end the id, and a `%` would begin an escape (RFC 6749 section 2.3.1).
-                SecretMethod::Basic => {
-                    let secret = Secret::new(encoded(secret.expose()));
-                    basic(encoded(client_id.as_bytes()).as_bytes(), secret.expose().as_bytes())
-                }
-                SecretMethod::BasicUnencoded => basic(client_id.as_bytes(), secret.expose()),
-                SecretMethod::Post => Self::Form {
-                    client_id: client_id.clone(),
-                    secret: Secret::new(encoded(secret.expose())),
-                },
-            },
+            ClientAuthentication::Secret(client) => Self::of_secret(client),
             ClientAuthentication::BearerToken(token) => {
                 Self::Authorization(Secret::new([b"Bearer ", token.expose().as_slice()].concat()))
             }
@@ -239,8 +211,52 @@ impl ClientCredential {
         })
     }
 
+    /// Prepares a client secret as its method says.
+    pub fn of_secret(client: &ClientSecret) -> Self {
+        let ClientSecret {
+            client_id,
+            secret,
+            method,
+        } = client;
+        let encoded = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
+        match method {
+            // Otherwise a colon would end the id, and a `%` would begin an escape (RFC 6749 section 2.3.1).
+            SecretMethod::Basic => {
+                let secret = Secret::new(encoded(secret.expose()));
+                basic(encoded(client_id.as_bytes()).as_bytes(), secret.expose().as_bytes())
+            }
+            SecretMethod::BasicUnencoded => basic(client_id.as_bytes(), secret.expose()),
+            SecretMethod::Post => Self::Form {
+                client_id: client_id.clone(),
+                secret: Secret::new(encoded(secret.expose())),
+            },
+        }
+    }
+
+    /// Returns `form` with the parameters of the credential.
+    ///
+    /// # Errors
+    /// The client assertion cannot be signed.
+    pub fn finish(&self, mut form: Serializer<'_, String>, now: Timestamp) -> Result<String, SignError> {
+        match self {
+            Self::Authorization(_) => {}
+            Self::Form { client_id, secret } => {
+                form.append_pair("client_id", client_id);
+                // The secret is bytes, encoded already: a serializer of pairs takes texts only.
+                let pairs = form.finish();
+                return Ok(format!("{pairs}&client_secret={}", secret.expose()));
+            }
+            Self::Key(signer) => {
+                form.append_pair("client_id", &signer.client_id);
+                form.append_pair("client_assertion_type", ASSERTION_TYPE);
+                form.append_pair("client_assertion", &signer.assertion(now)?);
+            }
+        }
+        Ok(form.finish())
+    }
+
     /// Returns the value of `Authorization`, marked as a secret for the logs of the HTTP client.
-    fn authorization(&self) -> Option<HeaderValue> {
+    pub fn authorization(&self) -> Option<HeaderValue> {
         match self {
             Self::Authorization(value) => {
                 let mut value =
@@ -350,11 +366,11 @@ mod tests {
     const ID: &str = "key gate:1";
 
     fn by_secret(method: SecretMethod) -> Introspection {
-        settings(ClientAuthentication::Secret {
+        settings(ClientAuthentication::Secret(ClientSecret {
             client_id: ID.to_owned(),
             secret: Secret::new(b"p@ss:w%rd+ /&=".to_vec()),
             method,
-        })
+        }))
     }
 
     fn credential(settings: &Introspection) -> Result<ClientCredential, SignerError> {

@@ -40,6 +40,10 @@ fn count_each(metrics: &Metrics) {
         .upstreams
         .of("orders")
         .observe_response(Duration::from_millis(2));
+    metrics.upstream_credentials.of("orders").count_refusal();
+    let token = metrics.upstream_credentials.of_token("orders");
+    token.count_fetch(TokenFetchResult::Success);
+    token.set_remaining(Some(Duration::from_secs(60)));
     metrics.issuers.of("main").count_fetch(FetchResult::Success);
     metrics.issuers.of("main").set(IssuerGauges {
         usable: 2,

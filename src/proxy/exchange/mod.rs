@@ -15,6 +15,7 @@ pub use record::refuse_head;
 use crate::config;
 use crate::config::Balance;
 use crate::config::HashKey;
+use crate::config::Timeouts;
 use crate::gate::Gate;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
@@ -57,6 +58,7 @@ use crate::proxy::forward::request_fields::Origin;
 use crate::proxy::forward::request_fields::RequestFields;
 use crate::proxy::forward::request_fields::ReservedNames;
 use crate::proxy::forward::response_fields::ResponseRules;
+use crate::proxy::forward::response_paths::ResponsePaths;
 use crate::proxy::forward::retry::Attempts;
 use crate::proxy::forward::retry::FailureCause;
 use crate::proxy::forward::retry::Retry;
@@ -343,6 +345,10 @@ impl Exchange {
             }
             let permit = decide::decide(snapshot, live, &inbound, now, &mut self.decision_trace)?;
             self.identity_token = identity_token::for_permit(&permit, snapshot, live, now.wall)?;
+            let credential = permit.route().credential.as_ref();
+            if credential.is_some_and(|credential| !credential.is_usable(now.tick)) {
+                return Err(Denial::NoUpstreamCredential.into());
+            }
             let origin_form = self.request.uri.authority().is_none();
             self.rewritten = target::rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
             Ok(permit)
@@ -350,20 +356,20 @@ impl Exchange {
         decided.unwrap_or(Err(Stop::Denied(Denial::Panicked)))
     }
 
-    /// Takes the time limits and the connection attempts from the settings of the upstream, and starts the limits.
+    /// Takes the time limits from the route and the connection attempts from the upstream, and starts the limits.
     fn prepare(&mut self, permit: &Permit) {
-        let settings = &permit.route().upstream.settings;
+        let route = permit.route();
         let requests = &self.snapshot.requests;
         self.upstream_started = Some(self.gate.clock.now());
         self.websocket = upgrade::is_websocket(&self.request);
-        self.attempts = Attempts::new(settings, &self.request.method);
-        permit.route().upstream.deposit_retries();
+        self.attempts = Attempts::new(&route.upstream.settings, &self.request.method);
+        route.upstream.deposit_retries();
         self.deadlines = Deadlines::new(TimeLimits {
             downstream_read: requests.body_read_timeout,
             downstream_write: requests.idle_timeout,
-            upstream_read: settings.read_timeout,
-            upstream_write: settings.write_timeout,
-            total: Instant::now().checked_add(settings.total_timeout),
+            upstream_read: route.timeouts.read,
+            upstream_write: route.timeouts.write,
+            total: Instant::now().checked_add(route.timeouts.total),
         });
     }
 
@@ -374,6 +380,15 @@ impl Exchange {
     pub fn upstream(&self) -> Result<Arc<Upstream>, Denial> {
         let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
         Ok(Arc::clone(&permit.route().upstream))
+    }
+
+    /// Returns the time limits of the permitted route.
+    ///
+    /// # Errors
+    /// [`Denial::Panicked`] if the request has no permit: the caller has a bug.
+    pub fn timeouts(&self) -> Result<Timeouts, Denial> {
+        let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
+        Ok(permit.route().timeouts)
     }
 
     /// Returns whether the request was admitted: the exchange holds its permit.
@@ -527,7 +542,7 @@ impl Exchange {
         };
         let upstream = &permit.route().upstream;
         if upstream.settings.retries.try_timeout.is_some() {
-            self.deadlines.limit_response_wait(upstream.settings.read_timeout);
+            self.deadlines.limit_response_wait(permit.route().timeouts.read);
         }
         let now = || self.gate.clock.now().tick;
         if let Some(StateChange::Serves { failures }) = upstream.note_response(&choice.endpoint, now) {
@@ -668,6 +683,18 @@ impl Exchange {
             cors: cors.map(|cors| (cors, &self.request.headers)),
             websocket_protocol: (reads_websocket_token && offers_protocol()).then_some(&intake::WEBSOCKET_PROTOCOL),
             reads_websocket_token,
+            headers: permit
+                .map(|permit| &*permit.route().response_headers)
+                .filter(|rules| !rules.is_empty()),
+            paths: permit
+                .filter(|permit| permit.route().rewrite_back)
+                .map(|permit| ResponsePaths {
+                    rewrite: permit.route().rewrite.as_ref(),
+                    upstream: &permit.route().upstream.settings,
+                    endpoint: self.endpoint().map(|choice| choice.endpoint.address()),
+                    is_tls: self.endpoint().is_some_and(|choice| choice.tls.is_some()),
+                    host: self.request.headers.get(header::HOST),
+                }),
         }
     }
 
@@ -675,6 +702,12 @@ impl Exchange {
     /// credential of the request expires or is revoked (S038).
     pub fn note_response(&mut self, status: StatusCode, streams: bool) {
         self.status = status.as_u16();
+        if status == StatusCode::UNAUTHORIZED
+            && let Some(permit) = &self.permit
+            && let Some(credential) = &permit.route().credential
+        {
+            credential.note_refusal(self.gate.clock.now().tick);
+        }
         if streams {
             let end = self.principal().map(|principal| StreamEnd::of(principal, &self.gate));
             self.deadlines.set_stream(end, Instant::now());

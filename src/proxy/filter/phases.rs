@@ -224,7 +224,7 @@ impl Filter {
     /// Returns the next endpoint of the route's upstream.
     ///
     /// # Errors
-    /// No endpoint has an address, or the upstream's `total_timeout` is over.
+    /// No endpoint has an address, or the route's `total_timeout` is over.
     pub async fn upstream_peer(
         &self,
         session: &mut Session,
@@ -603,7 +603,8 @@ async fn choose_peer(exchange: &mut Exchange, is_short: bool) -> Result<HttpPeer
     let retries_timeouts = exchange.retries_timeouts();
     let left = exchange.wait_for_endpoint(&upstream).await?.saturating_sub(ANSWER_TIME);
     let choice = exchange.endpoint().ok_or(Denial::NoEndpoint)?;
-    let mut peer = peer::http(choice, &upstream.settings, left).map_err(|_| Denial::ConnectFailed)?;
+    let mut peer =
+        peer::http(choice, &upstream.settings, &exchange.timeouts()?, left).map_err(|_| Denial::ConnectFailed)?;
     if !is_short {
         // pingora counts this time from the beginning of a body, however long the body takes. The guard counts it from the
         // last part, but can only end the request without an answer.

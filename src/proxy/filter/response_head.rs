@@ -5,7 +5,9 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::media_type;
 use crate::proxy::forward::request_fields;
 use crate::proxy::forward::response_fields;
+use crate::proxy::forward::response_fields::ResponseRules;
 use crate::proxy::forward::response_fields::UpstreamFields;
+use crate::proxy::forward::response_paths;
 use http::HeaderName;
 use http::HeaderValue;
 use http::StatusCode;
@@ -34,6 +36,9 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
     let is_read_by_pingora = |name: &HeaderName| {
         status == StatusCode::SWITCHING_PROTOCOLS && matches!(*name, header::CONNECTION | header::UPGRADE)
     };
+    // A rule may write another type for the client.
+    let types = response.headers.get_all(header::CONTENT_TYPE);
+    let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
     let drops = |(name, value): &(&HeaderName, &HeaderValue)| !keeps(name, value) && !is_read_by_pingora(name);
     let dropped: Vec<HeaderName> = response
         .headers
@@ -43,6 +48,9 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
         .collect();
     for name in &dropped {
         response.remove_header(name);
+    }
+    if !is_interim {
+        rewrite_back(&rules, response)?;
     }
     let upstream = UpstreamFields {
         varies: response.headers.get_all(header::VARY).iter().any(cors::names_origin),
@@ -61,8 +69,29 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
     if is_interim {
         return Ok(false);
     }
-    let types = response.headers.get_all(header::CONTENT_TYPE);
-    let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
     exchange.note_response(status, streams);
     Ok(streams)
+}
+
+/// Gives clients the host and the paths that they know, in the fields that name those of the upstream.
+///
+/// # Errors
+/// pingora refuses a field.
+fn rewrite_back(rules: &ResponseRules<'_>, response: &mut ResponseHeader) -> pingora::Result<()> {
+    for name in response_paths::FIELDS {
+        let changed = |value: &HeaderValue| {
+            let changed = rules.changed(name.as_str(), value.as_bytes())?;
+            HeaderValue::from_bytes(&changed).ok()
+        };
+        let values = response.headers.get_all(&name).iter();
+        let values: Vec<_> = values.map(|value| (value.clone(), changed(value))).collect();
+        if values.iter().all(|(_, changed)| changed.is_none()) {
+            continue;
+        }
+        response.remove_header(&name);
+        for (value, changed) in values {
+            response.append_header(name.clone(), changed.unwrap_or(value))?;
+        }
+    }
+    Ok(())
 }

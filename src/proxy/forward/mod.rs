@@ -6,6 +6,7 @@ pub mod request_fields;
 pub mod target;
 pub mod identity_token;
 pub mod preview;
+pub mod response_paths;
 pub mod response_fields;
 pub mod media_type;
 pub mod date;

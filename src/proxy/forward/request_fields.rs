@@ -125,17 +125,14 @@ pub struct RequestFields<'r> {
 
 impl RequestFields<'_> {
     /// Calls `put` with each field of the head for the upstream, in order; `request` are the client's fields.
-    /// `Content-Length` and `Transfer-Encoding` are kept, because the body is forwarded with the same framing. The
-    /// upstream's settings override every other field except those of a WebSocket upgrade.
+    /// `Content-Length` and `Transfer-Encoding` are kept, because the body is forwarded with the same framing. The rules of
+    /// the upstream and the route override every other field except those of a WebSocket upgrade.
     pub fn write(&self, request: &HeaderMap, mut put: impl FnMut(&HeaderName, FieldValue<'_>)) {
-        let settings = &self.permit.route().upstream.settings;
-        let is_overridden = |name: &HeaderName| {
-            settings.remove_headers.contains(name)
-                || settings.set_headers.iter().any(|(set, _)| set == name)
-                || (settings.host.is_some() && name == header::HOST)
-        };
-        let nothing_overridden =
-            settings.remove_headers.is_empty() && settings.set_headers.is_empty() && settings.host.is_none();
+        let route = self.permit.route();
+        let (rules, own_host) = (&route.request_headers, &route.upstream.settings.host);
+        let is_overridden =
+            |name: &HeaderName| rules.drops(name.as_str()) || (own_host.is_some() && name == header::HOST);
+        let nothing_overridden = rules.is_empty() && own_host.is_none();
         let mut put_unless_overridden = |name: &HeaderName, value: FieldValue<'_>| {
             if nothing_overridden || !is_overridden(name) {
                 put(name, value);
@@ -172,10 +169,17 @@ impl RequestFields<'_> {
         if let Some(token) = self.identity_token {
             put_unless_overridden(&identity_field::IDENTITY_TOKEN, FieldValue::Existing(token));
         }
-        for (name, value) in &settings.set_headers {
+        for (name, value) in rules.fields() {
             put(name, FieldValue::Existing(value));
         }
-        if let Some(host) = &settings.host {
+        let token = route
+            .credential
+            .as_ref()
+            .and_then(|credential| credential.token.as_ref());
+        if let Some(token) = token.and_then(|token| token.value()) {
+            put(&header::AUTHORIZATION, FieldValue::Made(token));
+        }
+        if let Some(host) = own_host {
             put(&header::HOST, FieldValue::Existing(host));
         }
         if self.websocket {

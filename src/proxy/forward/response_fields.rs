@@ -1,11 +1,13 @@
 //! Which fields of an upstream's response does the client receive, and which does Keygate add?
 
+use crate::config::HeaderRules;
 use crate::gate::answer::Cors;
 use crate::gate::answer::cors;
 use crate::gate::intake;
 use crate::model::clock::Timestamp;
 use crate::model::identity_field;
 use crate::observe::trace;
+use crate::proxy::forward::response_paths::ResponsePaths;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -25,6 +27,10 @@ pub struct ResponseRules<'r> {
     pub websocket_protocol: Option<&'r HeaderValue>,
     /// `true` where the route reads a token from the subprotocols of a WebSocket.
     pub reads_websocket_token: bool,
+    /// The rules of the upstream and the route; `None` where there are none.
+    pub headers: Option<&'r HeaderRules>,
+    /// The upstream's side; `None` where its URLs and paths stay.
+    pub paths: Option<ResponsePaths<'r>>,
 }
 
 /// The facts of an upstream's response that decide about fields which Keygate adds.
@@ -38,7 +44,7 @@ pub struct UpstreamFields {
 
 impl ResponseRules<'_> {
     /// Returns whether a field of the upstream with `name` (in any case) and `value` is forwarded to the client. Drops
-    /// hop-by-hop fields (see [`is_hop_by_hop`]) and the fields that Keygate adds itself: browsers reject a repeated
+    /// hop-by-hop fields (see [`is_hop_by_hop`]), those that a rule drops, and those that Keygate adds itself: browsers reject a repeated
     /// `Access-Control-Allow-Origin`, and of two request ids none is certain. Drops the subprotocol with a token too, which
     /// an upstream that knows the token could choose.
     pub fn keeps(&self, name: &str, value: &[u8]) -> bool {
@@ -49,8 +55,14 @@ impl ResponseRules<'_> {
     fn keeps_name(&self, name: &str) -> bool {
         let is_added = is(name, trace::REQUEST_ID.as_str())
             || self.limits.iter().any(|(own, _)| is(name, own.as_str()))
-            || (self.cors.is_some() && cors::is_cors_name(name));
+            || (self.cors.is_some() && cors::is_cors_name(name))
+            || self.headers.is_some_and(|rules| rules.drops(name));
         !is_added && !is_hop_by_hop(name)
+    }
+
+    /// Returns the value for the client of a field that is forwarded; `None` for the value as it is.
+    pub fn changed(&self, name: &str, value: &[u8]) -> Option<Vec<u8>> {
+        self.paths?.for_client(name, value)
     }
 
     /// Returns whether a trailer of the upstream with `name` (in lower case) is forwarded to the client: a name that Keygate
@@ -73,6 +85,9 @@ impl ResponseRules<'_> {
             put(&header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         for (name, value) in &self.limits {
+            put(name, value);
+        }
+        for (name, value) in self.headers.into_iter().flat_map(HeaderRules::fields) {
             put(name, value);
         }
         put(&trace::REQUEST_ID, self.request_id);
@@ -128,6 +143,8 @@ mod tests {
             cors,
             websocket_protocol: None,
             reads_websocket_token: false,
+            headers: None,
+            paths: None,
         }
     }
 

@@ -175,10 +175,11 @@ impl<'c> Lane<'c> {
     /// otherwise a new one.
     ///
     /// # Errors
-    /// No endpoint has an address, or the time or the attempts that the upstream's settings allow are used up.
+    /// No endpoint has an address, or the time or the attempts that the settings allow are used up.
     async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Attempt, Denial> {
         loop {
             let left = self.exchange.wait_for_endpoint(upstream).await?;
+            let timeouts = self.exchange.timeouts()?;
             let choice = self.exchange.endpoint().ok_or(Denial::NoEndpoint)?;
             let key = choice.connection_key();
             // Do not replay on another pooled connection: it is probably stale too.
@@ -186,7 +187,7 @@ impl<'c> Lane<'c> {
             let reused = pooled.is_some();
             let connection = match pooled {
                 Some(conn) => Ok(conn),
-                None => self.pool.dial(choice, &upstream.settings, left).await,
+                None => self.pool.dial(choice, &timeouts, left).await,
             };
             let error = match connection {
                 Ok(conn) => {

@@ -106,15 +106,15 @@ impl Pool {
     /// Connects to the endpoint of `choice`.
     ///
     /// # Errors
-    /// What the endpoint did: [`UpstreamFailure::TimedOut`] after `settings.connect_timeout` or after `left`, whichever is
+    /// What the endpoint did: [`UpstreamFailure::TimedOut`] after `timeouts.connect` or after `left`, whichever is
     /// shorter.
     pub async fn dial(
         &self,
         choice: &Choice,
-        settings: &config::Upstream,
+        timeouts: &config::Timeouts,
         left: Duration,
     ) -> Result<UpstreamConn, ConnectError> {
-        let peer = peer::plain(choice, settings, left)?;
+        let peer = peer::plain(choice, timeouts, left)?;
         loop {
             // On the heap: most requests dial nothing, and no connection of a client holds room for it.
             let error = match Box::pin(self.connector.new_stream(&peer)).await {

@@ -90,7 +90,10 @@ pub fn write(
             added.varies |= HeaderValue::from_bytes(field.value).is_ok_and(|value| cors::names_origin(&value));
         }
         added.lacks_protocol &= !is(field, header::SEC_WEBSOCKET_PROTOCOL.as_str());
-        put(out, field.name.as_bytes(), field.value);
+        match rules.changed(field.name, field.value) {
+            Some(changed) => put(out, field.name.as_bytes(), &changed),
+            None => put(out, field.name.as_bytes(), field.value),
+        }
     }
     rules.put_added(added, |name, value| {
         put(out, name.as_str().as_bytes(), value.as_bytes())
@@ -197,6 +200,8 @@ mod tests {
         ResponseRules {
             websocket_protocol: None,
             reads_websocket_token: false,
+            headers: None,
+            paths: None,
             request_id,
             limits: Vec::new(),
             now: Timestamp::from_unix_secs(784_111_777),

@@ -83,7 +83,7 @@ const MODULES: [(&str, &[&str]); 18] = [
 ];
 
 /// The modules inside `gate`, and the earlier ones of them that each may name.
-const GATE_MODULES: [(&str, &[&str]); 15] = [
+const GATE_MODULES: [(&str, &[&str]); 16] = [
     ("stage", &[]),
     ("accept", &[]),
     ("intake", &["accept"]),
@@ -95,8 +95,18 @@ const GATE_MODULES: [(&str, &[&str]); 15] = [
     ("answer", &["accept", "authorize", "denial"]),
     // Reads the principal's fields.
     ("identity_token", &["authenticate"]),
+    ("upstream_credential", &[]),
     // `answer` for the responses on the control side's paths.
-    ("live", &["stage", "authenticate", "answer", "identity_token"]),
+    (
+        "live",
+        &[
+            "stage",
+            "authenticate",
+            "answer",
+            "identity_token",
+            "upstream_credential",
+        ],
+    ),
     (
         "snapshot",
         &[
@@ -107,6 +117,7 @@ const GATE_MODULES: [(&str, &[&str]); 15] = [
             "admit",
             "answer",
             "identity_token",
+            "upstream_credential",
             "live",
         ],
     ),

@@ -39,7 +39,11 @@ fn conf_files() -> Vec<PathBuf> {
 
 fn env(name: &str) -> Option<String> {
     match name {
-        "KEYGATE_PEPPER" | "INTROSPECTION_SECRET" => Some("a secret of the tests".to_owned()),
+        "KEYGATE_PEPPER"
+        | "INTROSPECTION_SECRET"
+        | "PARTNER_CLIENT_SECRET"
+        | "OPENAI_API_KEY"
+        | "ANTHROPIC_API_KEY" => Some("a secret of the tests".to_owned()),
         "KEYGATE_ADMIN_TOKEN" => Some("a-token-of-the-tests-that-is-long-enough".to_owned()),
         "KEYGATE_WRAPPING_KEY" => Some("0f".repeat(32)),
         _ => None,

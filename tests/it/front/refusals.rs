@@ -28,7 +28,7 @@ use std::sync::mpsc;
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
-pub const NOT_OVER_THE_WIRE: [(&str, &str); 39] = [
+pub const NOT_OVER_THE_WIRE: [(&str, &str); 40] = [
     (
         "no_resources",
         "it takes a machine without descriptors; caused in memory",
@@ -109,6 +109,10 @@ pub const NOT_OVER_THE_WIRE: [(&str, &str); 39] = [
     (
         "identity_token_unsigned",
         "it takes a cryptographic library that cannot sign; see `answers`",
+    ),
+    (
+        "no_upstream_credential",
+        "it takes an upstream with an OAuth client; caused in `upstream_credential`",
     ),
     ("internal_error", "it takes a mistake of ours"),
     ("token_inactive", "it takes an issuer that is asked; caused in `opaque`"),

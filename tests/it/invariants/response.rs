@@ -111,6 +111,8 @@ fn assert_written_head_is_read_alike(head: &Head<'_, '_>, downstream: ResponseMo
     let rules = ResponseRules {
         websocket_protocol: None,
         reads_websocket_token: false,
+        headers: None,
+        paths: None,
         request_id: &request_id,
         limits: Vec::new(),
         now: Timestamp::from_unix_secs(1_700_000_000),

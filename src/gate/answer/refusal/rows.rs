@@ -239,6 +239,7 @@ pub const ROWS: &[Row] = &[
     r("control_unavailable", 503, "temporarily-unavailable", "Temporarily unavailable", "This cannot be answered now; try again soon.", None, Challenge::None, false),
     // Forwarding.
     r("identity_token_unsigned", 500, "internal-error", "Internal error", "The gateway failed; the request was not forwarded.", None, Challenge::None, false),
+    r("no_upstream_credential", 503, "temporarily-unavailable", "Temporarily unavailable", "This cannot be answered now; try again soon.", None, Challenge::None, false),
     r("no_endpoint", 503, "no-endpoint", "No upstream available", "No server for this resource is available now; try again soon.", None, Challenge::None, false),
     r("endpoints_busy", 503, "upstream-busy", "Upstream busy", "The servers for this resource have all the requests that they take at once; try again soon.", None, Challenge::None, false),
     r("no_resources", 503, "overloaded", "Overloaded", "The gateway has no room for another connection now; try again soon.", None, Challenge::None, false),

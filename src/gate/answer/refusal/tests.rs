@@ -252,7 +252,8 @@ fn denials() -> Vec<Denial> {
         D::Subscription(_) => D::Subscription(SubscriptionError::Required), D::ClearText => D::ClearText,
         D::ControlUnavailable => D::ControlUnavailable,
         D::LimitSpent(_) => D::LimitSpent(spent()), D::IdentityTokenUnsigned => D::IdentityTokenUnsigned,
-        D::NoEndpoint => D::NoEndpoint, D::EndpointsBusy => D::EndpointsBusy, D::ConnectFailed => D::ConnectFailed, D::NoResources => D::NoResources,
+        D::NoUpstreamCredential => D::NoUpstreamCredential, D::NoEndpoint => D::NoEndpoint, D::EndpointsBusy => D::EndpointsBusy,
+        D::ConnectFailed => D::ConnectFailed, D::NoResources => D::NoResources,
         D::ConnectTimeout => D::ConnectTimeout, D::UpstreamTimeout => D::UpstreamTimeout,
         D::UpstreamFailed => D::UpstreamFailed, D::ClientGone => D::ClientGone, D::Panicked => D::Panicked,
     );

@@ -60,6 +60,8 @@ routes:
   - { name: open, match: { path: /open }, public: true, upstream: api }
   - { name: expects, match: { path: /expects }, public: true, upstream: api }
   - { name: keyed, match: { path: /keyed }, accept: [api_key], upstream: api }
+  - { name: patient, match: { path: /patient }, public: true, upstream: api, read_timeout: 6s, write_timeout: 7s }
+  - { name: quick, match: { path: /quick }, public: true, upstream: api, total_timeout: 5s }
 ";
 
 /// A gate and an API key that it accepts.
@@ -259,6 +261,31 @@ async fn an_upstream_has_its_read_timeout_to_respond_and_no_longer() {
     check_carried(&end);
     let end = fixture.carry("/open", 0, read_on, stay_silent).await;
     check_denied(&end, "upstream_timeout", UPSTREAM_READ);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timeouts_of_a_route_win_over_those_of_its_upstream() {
+    let fixture = fixture(None);
+    let longer = UPSTREAM_READ * 2;
+    let end = fixture
+        .carry("/patient", 0, read_on, async |stream| {
+            respond_after(stream, longer - TICK).await;
+        })
+        .await;
+    check_carried(&end);
+    let end = fixture.carry("/patient", 0, read_on, stay_silent).await;
+    check_denied(&end, "upstream_timeout", longer);
+    let end = fixture
+        .carry("/quick", 0, read_on, async |stream| trickle(stream, "text/plain").await)
+        .await;
+    check_denied(&end, "upstream_timeout", TOTAL / 2);
+    let body = vec![b'a'; WIRE_BYTES * 8];
+    let send = async |mut stream: DuplexStream| {
+        stream.write_all(&body).await.unwrap();
+        read_on(stream).await;
+    };
+    let end = fixture.carry("/patient", body.len() as u64, send, stay_silent).await;
+    check_denied(&end, "upstream_timeout", Duration::from_secs(7));
 }
 
 #[tokio::test(start_paused = true)]
