@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http::Method;
 use http::StatusCode;
 use http::request::Parts;
+use keygate::EndpointAddress;
 use keygate::config::RateLimitHeaders;
 use keygate::gate::admit;
 use keygate::jose::jwks::Jwks;
@@ -276,6 +277,7 @@ fn recorded(format: Format) -> Box<dyn FnMut()> {
     let metrics = assemble::metrics(Timestamp::from_unix_secs(0));
     let log = AccessLog::start(io::sink(), format, metrics.logs.access_records_dropped.clone()).expect("a thread");
     let mut millis = 1_800_000_000_000;
+    let endpoint = EndpointAddress::Inet(([10, 0, 0, 7], 8080).into());
     Box::new(move || {
         millis += 1;
         log.write(black_box(&AccessRecord {
@@ -296,7 +298,7 @@ fn recorded(format: Format) -> Box<dyn FnMut()> {
             credential_id: Some("0123456789abcdef"),
             issuer: Some("main"),
             upstream: Some("orders"),
-            endpoint: Some(([10, 0, 0, 7], 8080).into()),
+            endpoint: Some(&endpoint),
             bytes_out: 1234,
             duration: Duration::from_micros(1_234),
             upstream_duration: Some(Duration::from_micros(987)),

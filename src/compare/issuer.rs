@@ -126,8 +126,8 @@ fn compare_audiences(
     (now, is): (SideRoute<'_>, &Issuer),
     found: &mut dyn FnMut(Weakening),
 ) {
-    let old = before.route.audiences.as_ref().or(was.audiences.as_ref());
-    let new = now.route.audiences.as_ref().or(is.audiences.as_ref());
+    let old = before.route.audiences.as_deref().or(was.audiences.as_deref());
+    let new = now.route.audiences.as_deref().or(is.audiences.as_deref());
     let wider = match (old, new) {
         (None, _) => false,
         (Some(_), None) => true,
@@ -136,7 +136,7 @@ fn compare_audiences(
     if !wider {
         return;
     }
-    let words = |audiences: Option<&Vec<String>>| audiences.map_or_else(|| "any".to_owned(), list_text);
+    let words = |audiences: Option<&[String]>| audiences.map_or_else(|| "any".to_owned(), list_text);
     let place = |side_route: SideRoute<'_>, issuer: &Issuer| match side_route.route.audiences {
         Some(_) => ["routes".to_owned(), side_route.route.name.to_string()],
         None => ["issuers".to_owned(), issuer.name.to_string()],

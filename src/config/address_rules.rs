@@ -8,16 +8,28 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::LazyLock;
 
 /// Ranges of addresses that may, and that may not. An address in both may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressRules {
     /// Empty for every address.
-    allow: Vec<IpNet>,
-    deny: Vec<IpNet>,
+    allow: Box<[IpNet]>,
+    deny: Box<[IpNet]>,
 }
 
 impl AddressRules {
+    /// Returns the rules to keep. Thousands of routes without rules share the same.
+    pub(in crate::config) fn shared(self) -> Arc<Self> {
+        static EMPTY: LazyLock<Arc<AddressRules>> = LazyLock::new(Arc::default);
+        if self.is_empty() {
+            Arc::clone(&EMPTY)
+        } else {
+            Arc::new(self)
+        }
+    }
+
     /// Returns whether every address is admitted because there is no rule.
     pub fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()
@@ -34,12 +46,12 @@ impl AddressRules {
     /// `true` where it does not.
     pub fn is_within(&self, other: &Self) -> bool {
         let everything = ["0.0.0.0/0", "::/0"].map(|range| range.parse().expect("a range"));
-        let allowed = |rules: &Self| match rules.allow.as_slice() {
+        let allowed = |rules: &Self| match &*rules.allow {
             [] => everything.to_vec(),
             ranges => ranges.to_vec(),
         };
         let (own, others) = (IpNet::aggregate(&allowed(self)), IpNet::aggregate(&allowed(other)));
-        let denied = IpNet::aggregate(&self.deny);
+        let denied = IpNet::aggregate(&self.deny.to_vec());
         let holds = |ranges: &[IpNet], part: &IpNet| ranges.iter().any(|range| range.contains(part));
         let is_apart = |range: &IpNet| !own.iter().any(|own| own.contains(range) || range.contains(own));
         own.iter().all(|range| holds(&others, range) || holds(&denied, range))
@@ -51,7 +63,7 @@ impl AddressRules {
 impl std::fmt::Display for AddressRules {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let list = |ranges: &[IpNet]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        match (self.allow.as_slice(), self.deny.as_slice()) {
+        match (&*self.allow, &*self.deny) {
             ([], []) => out.write_str("every address"),
             (allow, []) => write!(out, "allow [{}]", list(allow)),
             ([], deny) => write!(out, "deny [{}]", list(deny)),
@@ -83,8 +95,12 @@ pub(in crate::config) fn convert(
         })
     });
     let allow_at = section.allow.as_ref().map(|list| list.at);
-    let mut ranges =
-        |written: Option<Texts<IpNet>>| written.map(|list| checker.distinct(list.value)).unwrap_or_default();
+    let mut ranges = |written: Option<Texts<IpNet>>| -> Box<[IpNet]> {
+        written
+            .map(|list| checker.distinct(list.value))
+            .unwrap_or_default()
+            .into()
+    };
     let rules = AddressRules {
         allow: ranges(section.allow),
         deny: ranges(section.deny),
@@ -95,7 +111,7 @@ pub(in crate::config) fn convert(
 
 /// Warns of rules that admit no address.
 fn warn_of_denied(rules: &AddressRules, allow_at: Option<NodeId>, at: NodeId, checker: &mut Checker<'_>) {
-    let denied = IpNet::aggregate(&rules.deny);
+    let denied = IpNet::aggregate(&rules.deny.to_vec());
     let is_denied = |range: &IpNet| denied.iter().any(|denied| denied.contains(range));
     if !rules.allow.is_empty() && rules.allow.iter().all(is_denied) {
         let problem = "`deny` contains every address of `allow`, so every request is refused";
@@ -115,8 +131,8 @@ mod tests {
 
     fn rules(allow: &str, deny: &str) -> AddressRules {
         AddressRules {
-            allow: ranges(allow),
-            deny: ranges(deny),
+            allow: ranges(allow).into(),
+            deny: ranges(deny).into(),
         }
     }
 
@@ -172,8 +188,8 @@ mod tests {
         ) {
             let range = |&(last, prefix): &(u8, u8)| IpNet::new([192, 0, 2, last].into(), prefix).unwrap().trunc();
             let of = |at: usize| nets[at].iter().map(range).collect::<Vec<_>>();
-            let now = AddressRules { allow: of(0), deny: of(1) };
-            let before = AddressRules { allow: of(2), deny: of(3) };
+            let now = AddressRules { allow: of(0).into(), deny: of(1).into() };
+            let before = AddressRules { allow: of(2).into(), deny: of(3).into() };
             if now.is_within(&before) {
                 for last in 0..=255 {
                     let address = IpAddr::from([192, 0, 2, last]);

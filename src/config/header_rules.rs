@@ -21,6 +21,8 @@ use http::HeaderValue;
 use http::header;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::LazyLock;
 
 /// Rules for the fields of one kind of message. None is for a field that Keygate itself decides about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,16 @@ pub struct HeaderRules {
 }
 
 impl HeaderRules {
+    /// Returns the rules to keep. Thousands of routes without rules share the same.
+    pub(in crate::config) fn shared(self) -> Arc<Self> {
+        static EMPTY: LazyLock<Arc<HeaderRules>> = LazyLock::new(Arc::default);
+        if self.is_empty() {
+            Arc::clone(&EMPTY)
+        } else {
+            Arc::new(self)
+        }
+    }
+
     pub const fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }

@@ -387,7 +387,7 @@ fn warn_of_limits(
     keys_of_store_alone: bool,
     checker: &mut Checker<'_>,
 ) {
-    if located.route.accept != [AcceptedCredential::ApiKey] {
+    if *located.route.accept != [AcceptedCredential::ApiKey] {
         return;
     }
     for name in &located.route.limits {

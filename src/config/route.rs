@@ -24,39 +24,39 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub name: Name,
-    pub hosts: Vec<HostPattern>,
+    pub hosts: Box<[HostPattern]>,
     pub path: PathPattern,
     /// Empty: those of `DEFAULT_METHODS`. GET includes HEAD.
-    pub methods: Vec<Method>,
+    pub methods: Box<[Method]>,
     /// Conditions on headers and query.
     pub conditions: MatchConditions,
     /// The addresses of clients that may use the route.
-    pub addresses: AddressRules,
+    pub addresses: Arc<AddressRules>,
     /// Accepted types of credential. Empty only on a public route.
-    pub accept: Vec<AcceptedCredential>,
+    pub accept: Box<[AcceptedCredential]>,
     pub public: bool,
     /// Issuers of accepted tokens. Never empty where `accept` has `Jwt`, empty elsewhere.
-    pub issuers: Vec<Name>,
+    pub issuers: Box<[Name]>,
     /// Audiences in place of the issuers' own.
-    pub audiences: Option<Vec<String>>,
+    pub audiences: Option<Box<[String]>>,
     /// Rules of the defaults and the route; all must hold. At most 64. Empty on a public route.
     pub rules: Arc<[Rule]>,
     /// Requirements on the client's certificate, of the defaults and the route; all must hold. Also on a public route.
-    pub client_certificates: Vec<CertificateRequirement>,
+    pub client_certificates: Box<[CertificateRequirement]>,
     /// Limits of the defaults and the route.
-    pub limits: Vec<Name>,
+    pub limits: Box<[Name]>,
     /// Plans, one of which the credential's subscription must have. Empty:
     /// no plan is required. Empty on a public route.
-    pub plans: Vec<Name>,
+    pub plans: Box<[Name]>,
     pub upstream: Name,
     /// The time limits in place of those of the upstream.
-    pub timeouts: TimeoutOverrides,
+    pub timeouts: Option<Box<TimeoutOverrides>>,
     /// The rules for the fields of requests, after those of the upstream.
-    pub request_headers: HeaderRules,
+    pub request_headers: Arc<HeaderRules>,
     /// The rules for the fields of responses, after those of the upstream.
-    pub response_headers: HeaderRules,
+    pub response_headers: Arc<HeaderRules>,
     /// The change of the path before it is forwarded.
-    pub rewrite: Option<PathRewrite>,
+    pub rewrite: Option<Arc<PathRewrite>>,
     /// `true` where URLs and cookies of responses get back the host and the paths that clients know. Default true.
     pub rewrite_back: bool,
     /// `true` where the upstream receives the credential; on a public route, unread. Default false.
@@ -71,7 +71,7 @@ pub struct Route {
     /// `true` where `//` in the path is accepted and forwarded unchanged.
     pub allow_empty_segments: bool,
     /// Web pages that may call the route from a browser. `None`: no page, unless the upstream allows it.
-    pub cors: Option<Cors>,
+    pub cors: Option<Box<Cors>>,
     /// The resource (of `resources`) to which the route belongs; only where `accept` has `Jwt`.
     pub resource: Option<Name>,
     /// `aud` of the upstream's identity tokens; only where a credential is required.

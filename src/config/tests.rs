@@ -82,7 +82,7 @@ fn an_omitted_key_has_its_default() {
     assert!(config.api_keys.pepper.is_none() && config.api_keys.file.is_none());
     assert!(config.trusted_proxies.is_empty());
     let route = &config.routes[0];
-    assert_eq!(route.hosts, [HostPattern::Any]);
+    assert_eq!(*route.hosts, [HostPattern::Any]);
     assert!(route.methods.is_empty() && route.reject_query_credentials && !route.forward_credential);
     assert!(!route.allow_encoded_slash && !route.allow_empty_segments);
 }
@@ -146,7 +146,7 @@ fn the_embedded_configuration_is_the_one_of_the_first_start() {
     let routes: Vec<(&str, bool, &[AcceptedCredential])> = config
         .routes
         .iter()
-        .map(|route| (route.name.as_str(), route.public, route.accept.as_slice()))
+        .map(|route| (route.name.as_str(), route.public, &*route.accept))
         .collect();
     let (jwt, key) = (AcceptedCredential::Jwt, AcceptedCredential::ApiKey);
     assert_eq!(

@@ -69,15 +69,16 @@ pub(in crate::config) fn of_upstream(written: Written) -> Timeouts {
     }
 }
 
-/// Returns the limits of a route.
-pub(in crate::config) fn of_route(written: Written) -> TimeoutOverrides {
+/// Returns the limits of a route; `None` where it sets none, as most of thousands of routes do.
+pub(in crate::config) fn of_route(written: Written) -> Option<Box<TimeoutOverrides>> {
     let own = |written: Option<Text<Timeout>>| written.map(|written| written.take().0);
-    TimeoutOverrides {
+    let overrides = TimeoutOverrides {
         connect: own(written.connect),
         read: own(written.read),
         write: own(written.write),
         total: own(written.total),
-    }
+    };
+    (overrides != TimeoutOverrides::default()).then(|| Box::new(overrides))
 }
 
 #[cfg(test)]

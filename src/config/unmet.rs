@@ -47,7 +47,7 @@ pub(in crate::config) fn warn(located: &LocatedRoute, parts: &Parts<'_>, checker
 
 /// Warns of two lists of clients, subjects or organizations, both of which must have the principal's and which share none.
 fn warn_of_contradiction(located: &LocatedRoute, checker: &mut Checker<'_>) {
-    let methods = match located.route.methods.as_slice() {
+    let methods = match &*located.route.methods {
         [] => &DEFAULT_METHODS,
         listed => listed,
     };
@@ -128,7 +128,7 @@ fn warn_of_fingerprints(located: &LocatedRoute, checker: &mut Checker<'_>) {
 
 /// Returns whether the only tokens that the route accepts are Keygate's own.
 fn accepts_only_own_tokens(located: &LocatedRoute) -> bool {
-    located.route.issuers == [TokenEndpoint::own_issuer()]
+    *located.route.issuers == [TokenEndpoint::own_issuer()]
 }
 
 /// Warns of audiences that no token of the token endpoint can have, where no other issuer's tokens are accepted.

@@ -118,7 +118,7 @@ pub struct Route {
     pub header_trusts: Box<[Trust]>,
     pub requirement: Requirement,
     /// The addresses of clients that may use the route.
-    pub addresses: AddressRules,
+    pub addresses: Arc<AddressRules>,
     /// Requirements on the client's certificate; all must hold.
     pub client_certificates: Box<[CertificateRequirement]>,
     /// The plans that allow access: the subscription of the credential must be under one of these plans. Empty where
@@ -129,14 +129,14 @@ pub struct Route {
     pub shadow_limits: Box<[CompiledLimit]>,
     pub upstream: Arc<Upstream>,
     /// The time limits of forwarded requests: those of the route, else of the upstream.
-    pub timeouts: config::Timeouts,
+    pub timeouts: Arc<config::Timeouts>,
     /// The rules for the fields of requests and of responses: those of the upstream, then those of the route.
     pub request_headers: Arc<HeaderRules>,
     pub response_headers: Arc<HeaderRules>,
     /// Keygate's own credential at the upstream.
     pub credential: Option<Arc<OwnCredential>>,
     /// The change of the path, which was checked before.
-    pub rewrite: Option<PathRewrite>,
+    pub rewrite: Option<Arc<PathRewrite>>,
     pub rewrite_back: bool,
     pub forward_credential: bool,
     /// The ambiguities that the route allows in a path.
@@ -147,7 +147,7 @@ pub struct Route {
     /// The `aud` of the identity tokens that the upstream receives.
     pub identity_audience: Option<Arc<str>>,
     pub metrics: Arc<RouteMetrics>,
-    pub upstream_metrics: UpstreamMetrics,
+    pub upstream_metrics: Arc<UpstreamMetrics>,
     /// The metrics of `limits`, in the same order.
     pub limit_metrics: Box<[LimitMetrics]>,
     /// The metrics of `shadow_limits`, in the same order.
@@ -385,7 +385,7 @@ impl Route {
             Mode::Enforce
         };
         let token_headers = token_headers(route, config);
-        let audiences = route.audiences.clone().map(Into::into);
+        let audiences = route.audiences.clone();
         let header_trust = |header: &HeaderName| {
             let sends_here =
                 |name: &&Name| config.issuers.get(*name).expect(known).token_header.as_ref() == Some(header);
@@ -396,7 +396,12 @@ impl Route {
                 audiences: audiences.clone(),
             }
         };
-        let CompiledUpstream { upstream, credential } = upstreams.get(&route.upstream).expect(known);
+        let CompiledUpstream {
+            upstream,
+            metrics,
+            timeouts,
+            credential,
+        } = upstreams.get(&route.upstream).expect(known);
         Self {
             name: route.name.clone(),
             public: route.public,
@@ -410,12 +415,15 @@ impl Route {
                 audiences: audiences.clone(),
             },
             requirement: Requirement::compile(route),
-            addresses: route.addresses.clone(),
-            client_certificates: route.client_certificates.clone().into(),
-            plans: route.plans.clone().into(),
+            addresses: Arc::clone(&route.addresses),
+            client_certificates: route.client_certificates.clone(),
+            plans: route.plans.clone(),
             limits: compiled_in(Mode::Enforce),
             shadow_limits: compiled_in(Mode::Shadow),
-            timeouts: upstream.settings.timeouts.overridden_by(route.timeouts),
+            timeouts: match &route.timeouts {
+                Some(overrides) => Arc::new(upstream.settings.timeouts.overridden_by(**overrides)),
+                None => Arc::clone(timeouts),
+            },
             request_headers: request_headers(&upstream.settings, &route.request_headers),
             response_headers: response_headers(&upstream.settings, &route.response_headers),
             upstream: Arc::clone(upstream),
@@ -440,7 +448,7 @@ impl Route {
             metrics: live.metrics.requests.of_route(route.name.as_str()),
             limit_metrics: metrics_in(Mode::Enforce),
             shadow_limit_metrics: metrics_in(Mode::Shadow),
-            upstream_metrics: live.metrics.upstreams.of(route.upstream.as_str()),
+            upstream_metrics: Arc::clone(metrics),
         }
     }
 }
@@ -462,9 +470,11 @@ fn merged(upstream: &Arc<HeaderRules>, route: &HeaderRules) -> Arc<HeaderRules> 
     }
 }
 
-/// An upstream, and Keygate's own credential at it.
+/// An upstream, its metrics and time limits, and Keygate's own credential at it.
 struct CompiledUpstream {
     upstream: Arc<Upstream>,
+    metrics: Arc<UpstreamMetrics>,
+    timeouts: Arc<config::Timeouts>,
     credential: Option<Arc<OwnCredential>>,
 }
 
@@ -472,6 +482,8 @@ impl CompiledUpstream {
     fn compile(settings: &config::Upstream, live: &LiveState) -> Self {
         Self {
             upstream: live.upstream(settings),
+            metrics: Arc::new(live.metrics.upstreams.of(settings.name.as_str())),
+            timeouts: Arc::new(settings.timeouts),
             credential: live.credential(settings).map(Arc::new),
         }
     }
@@ -609,7 +621,7 @@ fn token_headers(route: &config::Route, config: &Config) -> Box<[HeaderName]> {
 fn intake_rules(route: &config::Route, token_headers: Box<[HeaderName]>, config: &Config) -> IntakeRules {
     IntakeRules {
         access: match (route.public, route.forward_credential) {
-            (false, _) => RouteAccess::Protected(route.accept.clone()),
+            (false, _) => RouteAccess::Protected(route.accept.to_vec()),
             (true, false) => RouteAccess::Public,
             (true, true) => RouteAccess::PublicForwarding,
         },

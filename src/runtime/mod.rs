@@ -25,6 +25,7 @@ pub mod assemble;
 pub mod client_jwks;
 #[cfg(feature = "gateway")]
 pub mod issuers;
+#[cfg(feature = "gateway")]
 pub mod upstreams;
 #[cfg(feature = "gateway")]
 pub mod key_verifier;

@@ -255,15 +255,17 @@ impl Upstream {
             .as_ref()
             .map_or(RETURN_TIME, |ejection| ejection.return_time);
         let table = self.table.load_full();
-        let (mut probes, mut has_grown) = (Vec::new(), false);
+        let (mut probes, mut has_changed) = (Vec::new(), false);
         for member in &table.members {
             let endpoint = &member.endpoint;
-            has_grown |= endpoint.share() < 100 && endpoint.grow(return_time, now);
+            has_changed |= endpoint.share() < 100 && endpoint.grow(return_time, now);
+            // A reload has removed the check that could pass.
+            has_changed |= self.settings.health.is_none() && endpoint.set(Absence::CheckFailed, false);
             if endpoint.begin_probe(now) {
                 probes.push(self.probe_of(member));
             }
         }
-        if has_grown {
+        if has_changed {
             recompile(&self.state.snapshots.lock());
         }
         probes

@@ -116,7 +116,7 @@ fn of_two_endpoints_the_one_with_fewer_requests_is_chosen() {
     for _ in 0..1_000 {
         slow.begin_request(None);
     }
-    assert!(spread(&many, 1_000).get(&1).is_none(), "the slow one gets nothing more");
+    assert!(!spread(&many, 1_000).contains_key(&1), "the slow one gets nothing more");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_reload_keeps_the_turn_and_the_ejections_and_both_snapshots_see_the_next_one
     let mut settings = first.settings.clone();
     settings.balance = Balance::Random;
     let second = Upstream::new(settings, first.entries().to_vec(), &state);
-    assert!(spread(&second, 100).get(&2).is_none());
+    assert!(!spread(&second, 100).contains_key(&2));
     assert!(state.latest().is_some_and(|latest| Arc::ptr_eq(&latest, &second)));
     probe(&second, 2, true, at(10));
     assert!(spread(&first, 300).contains_key(&2));
@@ -280,4 +280,65 @@ fn an_endpoint_has_no_more_requests_than_the_settings_allow() {
             .iter()
             .all(|(endpoint, _, _)| endpoint.in_flight() == 0)
     );
+}
+
+#[test]
+fn an_endpoint_that_failed_its_check_is_back_where_a_reload_removes_the_check() {
+    let state = Arc::default();
+    let list = "\"127.0.0.1:1\", \"127.0.0.1:2\"";
+    let checked = upstream_of(settings(list, "health: { path: /, failures: 1 }"), &state);
+    let failed = checked.note_check(&endpoint(&checked, 1), Err("status 500".to_owned()), at(1));
+    assert_eq!(failed, Some(false));
+    assert_eq!(spread(&checked, 10), BTreeMap::from([(2, 10)]));
+    let unchecked = Upstream::new(settings(list, ""), checked.entries().to_vec(), &state);
+    assert_eq!(spread(&unchecked, 10), BTreeMap::from([(2, 10)]));
+    unchecked.tick(at(2));
+    assert_eq!(spread(&unchecked, 10).len(), 2);
+}
+
+#[test]
+fn a_check_fails_and_passes_as_often_in_a_row_as_the_settings_say() {
+    let upstream = upstream(2, "health: { path: /, failures: 2, successes: 3 }");
+    let one = endpoint(&upstream, 1);
+    let ill = || Err("status 500".to_owned());
+    let results = [
+        ill(),
+        Ok(()),
+        ill(),
+        ill(),
+        Ok(()),
+        Ok(()),
+        ill(),
+        Ok(()),
+        Ok(()),
+        Ok(()),
+    ];
+    let changes: Vec<Option<bool>> = results
+        .into_iter()
+        .map(|result| upstream.note_check(&one, result, at(1)))
+        .collect();
+    let expected = [None, None, None, Some(false), None, None, None, None, None, Some(true)];
+    assert_eq!(changes, expected);
+    assert_eq!(one.state(), EndpointState::Returning);
+}
+
+#[test]
+fn where_more_than_half_fail_their_check_all_but_the_drained_are_used() {
+    let upstream = upstream(3, "health: { path: /, failures: 1 }");
+    for failing in [1, 2] {
+        upstream.note_check(&endpoint(&upstream, failing), Err(String::new()), at(1));
+    }
+    assert!(upstream.is_in_panic());
+    assert_eq!(spread(&upstream, 30).len(), 3);
+    upstream.drain(&endpoint(&upstream, 1), true, at(1));
+    assert!(!upstream.is_in_panic(), "one of two");
+    assert_eq!(spread(&upstream, 30), BTreeMap::from([(3, 30)]));
+    upstream.drain(&endpoint(&upstream, 3), true, at(1));
+    assert_eq!(
+        spread(&upstream, 30),
+        BTreeMap::from([(2, 30)]),
+        "the last one, ill as it is"
+    );
+    upstream.drain(&endpoint(&upstream, 2), true, at(1));
+    assert_eq!(upstream.choose(b"", None).unwrap_err(), NoChoice::NoEndpoint);
 }

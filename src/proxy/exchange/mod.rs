@@ -388,7 +388,7 @@ impl Exchange {
     /// [`Denial::Panicked`] if the request has no permit: the caller has a bug.
     pub fn timeouts(&self) -> Result<Timeouts, Denial> {
         let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
-        Ok(permit.route().timeouts)
+        Ok(*permit.route().timeouts)
     }
 
     /// Returns whether the request was admitted: the exchange holds its permit.
@@ -689,7 +689,7 @@ impl Exchange {
             paths: permit
                 .filter(|permit| permit.route().rewrite_back)
                 .map(|permit| ResponsePaths {
-                    rewrite: permit.route().rewrite.as_ref(),
+                    rewrite: permit.route().rewrite.as_deref(),
                     upstream: &permit.route().upstream.settings,
                     endpoint: self.endpoint().map(|choice| choice.endpoint.address()),
                     is_tls: self.endpoint().is_some_and(|choice| choice.tls.is_some()),

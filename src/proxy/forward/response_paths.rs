@@ -177,7 +177,7 @@ mod tests {
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
         let host = HeaderValue::from_static("api.example.com");
         let paths = ResponsePaths {
-            rewrite: config.routes[0].rewrite.as_ref(),
+            rewrite: config.routes[0].rewrite.as_deref(),
             upstream: &config.upstreams["api"],
             endpoint: Some(&EndpointAddress::Inet("192.0.2.1:80".parse().unwrap())),
             is_tls: false,

@@ -10,7 +10,7 @@ use crate::proxy::forward::response_paths::without_prefix;
 /// Returns `None` if that is the received target: the route changes nothing, and the received target is in origin form and
 /// in normal form (`as_sent`).
 pub fn rewritten(permit: &Permit, inbound: &Inbound<'_>, as_sent: bool) -> Option<String> {
-    let mut target = match &permit.route().rewrite {
+    let mut target = match permit.route().rewrite.as_deref() {
         Some(rewrite) => path(inbound.path(), rewrite),
         None if as_sent => return None,
         None => inbound.path().to_owned(),
@@ -62,7 +62,7 @@ mod tests {
         );
         let config = config::parse(&yaml, Path::new("keygate.yaml"), &|_| None);
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-        path(received, config.routes[0].rewrite.as_ref().unwrap())
+        path(received, config.routes[0].rewrite.as_deref().unwrap())
     }
 
     #[test]

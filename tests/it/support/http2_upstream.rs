@@ -1,6 +1,7 @@
-//! An upstream that speaks HTTP/2 without TLS.
+//! An upstream that speaks HTTP/2, with or without TLS.
 
 use super::PATIENCE;
+use super::tls_client::CertificatePem;
 use bytes::Bytes;
 use h2::Reason;
 use h2::RecvStream;
@@ -10,14 +11,21 @@ use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::request::Parts;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
 
 /// A request that arrived whole.
 pub struct Http2Request {
@@ -37,10 +45,12 @@ impl Http2Request {
 struct UpstreamState {
     received: Mutex<Vec<Http2Request>>,
     connections: AtomicUsize,
+    /// `true` where gRPC's health check says NOT_SERVING.
+    is_ill: AtomicBool,
 }
 
 /// Answers by the path: `/reset` resets the stream, `/hang` says nothing, `/large` sends 1 MB, `/pieces` two frames and
-/// trailers, and every other is answered with `ok`.
+/// trailers, gRPC's health check says how it is, and every other is answered with `ok`.
 pub struct Http2Upstream {
     address: SocketAddr,
     state: Arc<UpstreamState>,
@@ -49,6 +59,26 @@ pub struct Http2Upstream {
 
 impl Http2Upstream {
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts a server that shows `certificate` and speaks nothing but HTTP/2.
+    pub fn start_tls(certificate: &CertificatePem) -> Self {
+        let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes());
+        let chain = chain.map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key);
+        let mut config = config.unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -61,7 +91,17 @@ impl Http2Upstream {
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 shared.connections.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
+                let (state, tls) = (Arc::clone(&shared), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, state).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, state).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self {
@@ -79,6 +119,11 @@ impl Http2Upstream {
         self.state.connections.load(Ordering::Relaxed)
     }
 
+    /// Sets the answer to gRPC's health check.
+    pub fn set_ill(&self, is_ill: bool) {
+        self.state.is_ill.store(is_ill, Ordering::Relaxed);
+    }
+
     /// Takes the requests so far.
     pub fn take_received(&self) -> Vec<Http2Request> {
         std::mem::take(&mut self.state.received.lock().unwrap())
@@ -93,7 +138,7 @@ impl Http2Upstream {
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<UpstreamState>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<UpstreamState>) {
     let Ok(mut connection) = h2::server::handshake(stream).await else {
         return;
     };
@@ -129,6 +174,15 @@ async fn answer(
     match path.as_str() {
         "/reset" => respond.send_reset(Reason::INTERNAL_ERROR),
         "/hang" => std::future::pending().await,
+        "/grpc.health.v1.Health/Check" => {
+            // Field 1, the status: 1 is SERVING, 2 is NOT_SERVING.
+            let status = if state.is_ill.load(Ordering::Relaxed) { 2 } else { 1 };
+            let mut stream = respond.send_response(response, false)?;
+            stream.send_data(Bytes::copy_from_slice(&[0, 0, 0, 0, 2, 0x08, status]), false)?;
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            stream.send_trailers(trailers)?;
+        }
         "/large" => {
             let mut stream = respond.send_response(response, false)?;
             stream.send_data(Bytes::from(vec![b'x'; 1 << 20]), true)?;

@@ -7,6 +7,7 @@ use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::RunningGate;
 use crate::support::free_address;
+use crate::support::http2_upstream::Http2Upstream;
 use crate::support::lane::lanes;
 use crate::support::wait_until;
 use std::sync::Arc;
@@ -122,4 +123,27 @@ fn a_check_can_want_a_text_or_other_statuses_or_a_connection_alone() {
             endpoints_in(&gate, "check_failed") == expected
         });
     }
+}
+
+lanes!(a_check_of_grpc_asks_for_its_service: own);
+fn a_check_of_grpc_asks_for_its_service() {
+    let upstreams = [(); 2].map(|()| Http2Upstream::start());
+    let addresses: Vec<_> = upstreams.iter().map(Http2Upstream::address).collect();
+    let more = "protocol: h2c\nhealth: { grpc: shop.v1.Orders, interval: 50ms, failures: 1, successes: 1 }\nejection: { return_time: 50ms }";
+    let gate = LocalGate::start(&config(&addresses, more));
+    gate.wait_ready();
+    wait_until("both were asked", || {
+        upstreams.iter().all(|upstream| upstream.connections() > 1)
+    });
+    assert_eq!(endpoints_in(&gate, "check_failed"), 0.0);
+    let asked = upstreams[0].take_received().remove(0);
+    assert_eq!(asked.headers_named("content-type"), ["application/grpc"]);
+    assert_eq!(
+        asked.body,
+        [&[0, 0, 0, 0, 16, 0x0A, 14], b"shop.v1.Orders".as_slice()].concat()
+    );
+    upstreams[0].set_ill(true);
+    wait_until("the ill one is out", || endpoints_in(&gate, "check_failed") == 1.0);
+    upstreams[0].set_ill(false);
+    wait_until("it is back", || endpoints_in(&gate, "serving") == 2.0);
 }

@@ -6,6 +6,7 @@ use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::http2_upstream::Http2Upstream;
 use crate::support::lane::lanes;
 use crate::support::tls_client::Authority;
 use crate::support::tls_upstream::TlsUpstream;
@@ -155,4 +156,28 @@ fn connections_are_shared_only_between_equal_identities() {
     client.exchange("GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
     let shared = upstream.handshakes();
     assert!(shared <= 3, "{shared}");
+}
+
+lanes!(an_upstream_of_http2_over_tls_is_verified_like_any_other);
+fn an_upstream_of_http2_over_tls_is_verified_like_any_other() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let upstream = Http2Upstream::start_tls(&authority.certificate(&["api.example"], |_| ()));
+    let section = format!(
+        "endpoints: [\"https://{}\"]\nprotocol: h2\ntls: {{ server_name: api.example, ca_file: ca.pem }}",
+        upstream.address()
+    );
+    let gate = LocalGate::start_with(&config(&section), &[("ca.pem", &authority.pem)]);
+    gate.wait_ready();
+    for _ in 0..2 {
+        let response = get(&gate);
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    }
+    let received = upstream.take_received();
+    assert_eq!(received[0].head.uri.scheme_str(), Some("https"));
+    let gate = LocalGate::start_with(&config(&section), &[("ca.pem", &other.pem)]);
+    gate.wait_ready();
+    let response = get(&gate);
+    assert_eq!(response.status, 502);
+    assert_eq!(gate.record(&response)["upstream_failure"], "tls");
+    assert!(upstream.take_received().is_empty());
 }

@@ -1,9 +1,9 @@
 //! Which route wins, which requests never reach a less specific route, and does the trie agree with a simple matcher?
 
 use super::*;
-use crate::config::MatchCondition;
 use crate::config::MatchField;
 use crate::config::ValuePattern;
+use crate::config::match_condition::MatchCondition;
 use crate::gate::accept::matched_field::FieldFault;
 use http::HeaderName;
 use http::HeaderValue;
