@@ -14,8 +14,8 @@ use std::collections::HashMap;
 /// The routes of one host, one path pattern and one method, by their positions.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// The route without conditions.
-    unconditional: Option<usize>,
+    /// The route without conditions. In four bytes: each route has a slot for each of its methods.
+    unconditional: Option<u32>,
     /// `None` where no route has conditions, which costs a request one branch.
     conditional: Option<Box<ConditionalRoutes>>,
 }
@@ -31,10 +31,11 @@ impl Slot {
     /// The route with the same conditions.
     pub(super) fn add(&mut self, conditions: &MatchConditions, route: usize) -> Result<(), usize> {
         if conditions.is_empty() {
-            return match self.unconditional {
+            return match self.unconditional() {
                 Some(first) => Err(first),
                 None => {
-                    self.unconditional = Some(route);
+                    let position = u32::try_from(route);
+                    self.unconditional = Some(position.expect("so many routes do not fit in memory"));
                     Ok(())
                 }
             };
@@ -48,15 +49,19 @@ impl Slot {
     /// The first field without a certain value, of those that some route here is matched by.
     pub(super) fn route(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Option<usize>, AmbiguousField> {
         match &self.conditional {
-            None => Ok(self.unconditional),
-            Some(conditional) => Ok(conditional.route(headers, query)?.or(self.unconditional)),
+            None => Ok(self.unconditional()),
+            Some(conditional) => Ok(conditional.route(headers, query)?.or(self.unconditional())),
         }
     }
 
     /// Returns every route, the one without conditions last.
     pub(super) fn routes(&self) -> impl Iterator<Item = usize> {
         let conditional = self.conditional.iter().flat_map(|conditional| &conditional.routes);
-        conditional.copied().chain(self.unconditional)
+        conditional.copied().chain(self.unconditional())
+    }
+
+    fn unconditional(&self) -> Option<usize> {
+        self.unconditional.map(|route| route as usize)
     }
 
     /// Returns whether some route here matches every request.
