@@ -1,6 +1,7 @@
 //! Which endpoint gets a request, how often may a request be sent again, and when is an endpoint left out?
 
 use crate::config::check::Checker;
+use crate::config::health;
 use crate::config::read::FromText;
 use crate::config::read::Keyword;
 use crate::config::read::OrKeyword;
@@ -223,17 +224,8 @@ pub(in crate::config) fn retries(written: Option<TypedNode<RetriesSection>>, che
     let budget_percent = section.budget_percent.map_or(default.budget_percent, |written| {
         up_to(written.at, written.value.get(), 100)
     });
-    let mut statuses = Vec::new();
-    for written in section.statuses.into_iter().flat_map(|list| list.value) {
-        // The others are answers: an API that says 404 or 429 means it.
-        let status = u16::try_from(written.value)
-            .ok()
-            .and_then(|code| StatusCode::from_u16(code).ok());
-        match status.filter(StatusCode::is_server_error) {
-            Some(status) => statuses.push(status),
-            None => checker.error(written.at, "bad-value", "a status between 500 and 599"),
-        }
-    }
+    // The others are answers: an API that says 404 or 429 means it.
+    let statuses = health::statuses(section.statuses, 500, checker);
     let try_timeout = section.try_timeout.map(|written| written.take().0);
     if attempts == 0 {
         for key in ["budget_percent", "statuses", "try_timeout"] {

@@ -110,7 +110,7 @@ pub(in crate::config) fn convert(
     let times = |written: Option<TypedNode<NonZeroU32>>| written.map_or(2, |written| written.value.get());
     let (failures, successes) = (times(section.failures), times(section.successes));
     let tcp = section.tcp.filter(|tcp| tcp.value);
-    let statuses = statuses(section.statuses, checker);
+    let statuses = statuses(section.statuses, 200, checker);
     let kind = match (section.path, section.grpc, tcp) {
         (Some(path), None, None) => HealthCheckKind::Http {
             path: path.take().0,
@@ -161,15 +161,19 @@ pub(in crate::config) fn convert(
     })
 }
 
-fn statuses(written: Option<TypedNode<Vec<TypedNode<u32>>>>, checker: &mut Checker<'_>) -> Vec<StatusCode> {
+/// Returns the statuses of a list, and reports those below `first` and above 599.
+pub(in crate::config) fn statuses(
+    written: Option<TypedNode<Vec<TypedNode<u32>>>>,
+    first: u32,
+    checker: &mut Checker<'_>,
+) -> Vec<StatusCode> {
     let mut statuses = Vec::new();
     for written in written.into_iter().flat_map(|list| list.value) {
-        let status = u16::try_from(written.value)
-            .ok()
-            .and_then(|code| StatusCode::from_u16(code).ok());
-        match status.filter(|status| !status.is_informational() && status.as_u16() < 600) {
+        let code = u16::try_from(written.value).ok();
+        let status = code.and_then(|code| StatusCode::from_u16(code).ok());
+        match status.filter(|_| (first..600).contains(&written.value)) {
             Some(status) => statuses.push(status),
-            None => checker.error(written.at, "bad-value", "a status between 200 and 599"),
+            None => checker.error(written.at, "bad-value", format!("a status between {first} and 599")),
         }
     }
     statuses

@@ -119,11 +119,12 @@ impl LiveState {
         let live = upstreams.entry(settings.name.clone()).or_default();
         let mut entry = |endpoint: &config::Endpoint| {
             let source = live.sources.entry(endpoint.host.clone());
-            let tls = settings.tls.as_ref().filter(|_| endpoint.is_tls);
+            // Without settings, TLS is verified by the system's authorities: it never becomes plain text.
+            let tls = endpoint.is_tls.then(|| settings.tls.clone().unwrap_or_default());
             Entry {
                 source: Arc::clone(source.or_insert_with(|| Arc::new(EndpointSource::new(&endpoint.host)))),
                 weight: endpoint.weight,
-                tls: tls.map(|tls| self.tls_identity(tls, endpoint)),
+                tls: tls.map(|tls| self.tls_identity(&tls, endpoint)),
             }
         };
         let entries = match &settings.kind {

@@ -458,12 +458,30 @@ impl Exchange {
             NoChoice::NoEndpoint => Denial::NoEndpoint,
             NoChoice::Busy => Denial::EndpointsBusy,
         })?);
-        if self.attempts.has_retry()
-            && let Some(limit) = upstream.settings.retries.try_timeout
-        {
+        Ok(left)
+    }
+
+    /// Limits the wait for the response's head to the time of one try: where another try is left, to `try_timeout`. Only for a
+    /// lane that has no time limits besides those of the exchange.
+    pub fn begin_try(&mut self, upstream: &Upstream, timeouts: &Timeouts) {
+        if let Some(limit) = upstream.settings.retries.try_timeout {
+            let has_retry = self.attempts.has_retry();
+            let limit = if has_retry {
+                limit.min(timeouts.read)
+            } else {
+                timeouts.read
+            };
             self.deadlines.limit_response_wait(limit);
         }
-        Ok(left)
+    }
+
+    /// Lifts the limit of [`Self::begin_try`]: a response has begun.
+    pub fn end_try(&mut self) {
+        if let Some(permit) = &self.permit
+            && permit.route().upstream.settings.retries.try_timeout.is_some()
+        {
+            self.deadlines.limit_response_wait(permit.route().timeouts.read);
+        }
     }
 
     /// Returns the bytes of the request that decide its endpoint. Without them, those of the client's address.
@@ -541,9 +559,6 @@ impl Exchange {
             return;
         };
         let upstream = &permit.route().upstream;
-        if upstream.settings.retries.try_timeout.is_some() {
-            self.deadlines.limit_response_wait(permit.route().timeouts.read);
-        }
         let now = || self.gate.clock.now().tick;
         if let Some(StateChange::Serves { failures }) = upstream.note_response(&choice.endpoint, now) {
             tracing::info!(

@@ -180,6 +180,7 @@ impl<'c> Lane<'c> {
         loop {
             let left = self.exchange.wait_for_endpoint(upstream).await?;
             let timeouts = self.exchange.timeouts()?;
+            self.exchange.begin_try(upstream, &timeouts);
             let choice = self.exchange.endpoint().ok_or(Denial::NoEndpoint)?;
             let key = choice.connection_key();
             // Do not replay on another pooled connection: it is probably stale too.

@@ -523,6 +523,7 @@ impl<'r> Relay<'r> {
             return Err(RelayError::UnwantedStatus);
         }
         self.head_received = true;
+        self.exchange.end_try();
         self.exchange.note_upstream_head();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             // Only WebSocket, only if the client asked for it, and only after the whole request.

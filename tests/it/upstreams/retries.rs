@@ -9,6 +9,8 @@ use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::RunningGate;
+use crate::support::faulty_endpoint::Fault;
+use crate::support::faulty_endpoint::FaultyEndpoint;
 use crate::support::lane::lanes;
 use crate::support::still_clock;
 
@@ -145,4 +147,40 @@ fn with_no_attempts_nothing_is_sent_again() {
     gate.wait_ready();
     assert_eq!(exchange(&gate, GET).status, 502);
     assert_eq!(counts(&[&closing, &good]), [1, 0]);
+}
+
+/// Starts an upstream that responds after 600 ms.
+fn slow() -> FakeUpstream {
+    let upstream = FakeUpstream::start();
+    upstream.respond_with(|_| {
+        let (_open, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(std::time::Duration::from_millis(600));
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow".to_vec()
+    });
+    upstream
+}
+
+lanes!(the_last_try_has_the_time_of_the_whole_wait);
+fn the_last_try_has_the_time_of_the_whole_wait() {
+    let stalling = FaultyEndpoint::start(Fault::Stalls);
+    let slow = slow();
+    let more = "read_timeout: 5s\nretries: { try_timeout: 200ms }";
+    let gate = LocalGate::start(&config(&[stalling.address(), slow.address()], more));
+    gate.wait_ready();
+    let response = exchange(&gate, GET);
+    assert_eq!((response.status, response.text().as_str()), (200, "slow"));
+    assert_eq!((stalling.requests(), slow.received().len()), (1, 1));
+}
+
+lanes!(a_request_that_is_not_sent_again_has_the_time_of_the_whole_wait);
+fn a_request_that_is_not_sent_again_has_the_time_of_the_whole_wait() {
+    let slow = slow();
+    let more = "read_timeout: 5s\nretries: { try_timeout: 200ms }";
+    let gate = LocalGate::start(&config(&[slow.address()], more));
+    gate.wait_ready();
+    let chunked = "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    for request in [POST, chunked] {
+        assert_eq!(exchange(&gate, request).status, 200);
+    }
+    assert_eq!(slow.received().len(), 2);
 }
