@@ -14,6 +14,7 @@ use http::HeaderName;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -52,6 +53,16 @@ impl FromText for HashKey {
             ("address", _) => Ok(Self::Address),
             (_, Some(name)) => HeaderName::from_text(name).map(Self::Header),
             (_, None) => Err(mismatch::<Self>()),
+        }
+    }
+}
+
+impl fmt::Display for HashKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal => out.write_str("principal"),
+            Self::Address => out.write_str("address"),
+            Self::Header(name) => write!(out, "header:{name}"),
         }
     }
 }

@@ -171,7 +171,12 @@ impl Checker<'_> {
 
     /// Returns whether a file defines `name` under `section`, and reports an undefined name.
     pub(in crate::config) fn refer(&mut self, section: &'static str, noun: &str, name: &Text<Name>) -> bool {
-        let wanted = name.get().as_str();
+        self.refer_to(section, noun, name.get(), name.at)
+    }
+
+    /// Returns whether a file defines `name`, the value or the key of the node `at`, under `section`. Reports an undefined name.
+    pub(in crate::config) fn refer_to(&mut self, section: &'static str, noun: &str, name: &Name, at: NodeId) -> bool {
+        let wanted = name.as_str();
         let known = || self.tree.sections(section).flat_map(|target| self.tree.keys(target));
         if known().any(|known| known == wanted)
             || (section == "issuers" && wanted == OWN_ISSUER && self.has_own_issuer())
@@ -182,7 +187,13 @@ impl Checker<'_> {
         if !self.tree.is_complete() || self.tree.sections(section).any(|target| self.tree.is_cut(target)) {
             return false;
         }
-        let named = match self.tree.display_value(name.at) {
+        let is_key = self.tree.key(at) == Some(wanted);
+        let shown = if is_key {
+            Some(wanted.to_owned())
+        } else {
+            self.tree.display_value(at)
+        };
+        let named = match shown {
             Some(shown) => format!("no {noun} is named `{shown}`"),
             None => format!("no {noun} has this name"),
         };
@@ -194,7 +205,7 @@ impl Checker<'_> {
             },
             None => format!("known: {}", known().map(printable).collect::<Vec<_>>().join(", ")),
         };
-        self.error_with(name.at, "dangling-reference", named, hint);
+        self.error_with(at, "dangling-reference", named, hint);
         false
     }
 

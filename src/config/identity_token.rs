@@ -101,11 +101,11 @@ pub(in crate::config) fn convert(
 pub(in crate::config) fn of_route(
     TypedNode { value: section, at }: TypedNode<RouteSection>,
     checker: &mut Checker<'_>,
-) -> Option<String> {
+) -> Option<Box<str>> {
     require_signer(at, checker);
     let hint = "the upstream's name, such as `audience: https://orders.internal`";
     let audience = checker.need(at, "audience", section.audience, hint)?;
-    Some(audience.take().0)
+    Some(audience.take().0.into())
 }
 
 /// Reports a route with identity tokens where `identity_token` is missing at the top of the file.

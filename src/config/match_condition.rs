@@ -24,7 +24,7 @@ use std::fmt;
 
 /// The conditions of a route: all must hold. Sorted by field, with one condition for each field at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct MatchConditions(Vec<MatchCondition>);
+pub struct MatchConditions(Box<[MatchCondition]>);
 
 /// The value that one field of a request must have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +71,7 @@ impl MatchConditions {
     /// Returns the conditions in the order of their fields. Each field has one condition at most.
     pub fn new(mut conditions: Vec<MatchCondition>) -> Self {
         conditions.sort_by(|one, other| one.field.sort_key().cmp(&other.field.sort_key()));
-        Self(conditions)
+        Self(conditions.into())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -112,7 +112,7 @@ impl MatchConditions {
 
     /// Returns the conditions that a request meets exactly if it meets `self` and `other`; `None` if no request does.
     pub fn joined(&self, other: &Self) -> Option<Self> {
-        let mut joined = self.0.clone();
+        let mut joined = self.0.to_vec();
         for condition in &other.0 {
             match joined.iter_mut().find(|known| known.field == condition.field) {
                 Some(known) => known.pattern = known.pattern.joined(&condition.pattern)?,

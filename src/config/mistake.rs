@@ -143,10 +143,9 @@ fn type_hint(at: NodeId, expected: &str, checker: &Checker<'_>) -> Option<String
             Some(format!("write `{}: [{item}]`", key?))
         }
         (Value::Map(_), "a list") => Some("write `- ` before the first key of each entry".to_owned()),
-        (Value::List(_), "a map with a name before each entry") => Some(format!(
-            "write `{}: {{ name: {{ … }} }}`, with a name of your choice",
-            key?
-        )),
+        (Value::List(_), "a map with a name before each entry") => {
+            Some(format!("write `{}: {{ name: … }}`, an entry for each", key?))
+        }
         (Value::List(_), "a map of keys") => Some("write its keys without `- ` or `[ ]`".to_owned()),
         (Value::List(_), _) => Some("write one value, without `- ` or `[ ]`".to_owned()),
         (Value::Text(text), "true or false") if !tree.is_expanded(at) => {

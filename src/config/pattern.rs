@@ -42,7 +42,7 @@ pub(crate) fn list_has(methods: &[Method], method: &Method) -> bool {
 /// A path such as `/v1/orders/{id}`, `/v1/{*rest}`. `{name}` is one segment, `{*name}` is the rest, at least one
 /// character; everything else is literal, and in the normal form in which requests are matched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PathPattern(String);
+pub struct PathPattern(Box<str>);
 
 /// Why a text is not a [`PathPattern`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,7 +138,7 @@ impl std::str::FromStr for PathPattern {
                 return Err(PathPatternError::Braces);
             }
         }
-        Ok(Self(escaped(text)))
+        Ok(Self(escaped(text).into()))
     }
 }
 

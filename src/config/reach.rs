@@ -7,7 +7,7 @@ use crate::config::LimitBy;
 use crate::config::Listener;
 use crate::config::PlainProtocol;
 use crate::config::RequestLimits;
-use crate::config::UpstreamProtocol;
+use crate::config::Upstream;
 use crate::config::check::Checker;
 use crate::config::claim_reach;
 use crate::config::file_need;
@@ -182,15 +182,14 @@ fn is_private(url: &Url, has_proxy: bool) -> bool {
 /// Warns of `forward_credential` where `remove_headers` of the upstream and the route remove every header that carries one.
 fn warn_of_forwarding(located: &LocatedRoute, parts: &Parts<'_>, checker: &mut Checker<'_>) {
     let route = &located.route;
-    let Some(upstream) = parts
-        .upstreams
-        .get(&route.upstream)
-        .filter(|_| route.forward_credential)
-    else {
+    if !route.forward_credential {
         return;
-    };
-    let rules = upstream.request_headers.followed_by(&route.request_headers);
-    if parts.credential_headers(route).all(|name| rules.remove.contains(name)) {
+    }
+    for upstream in route.upstream.names().filter_map(|name| parts.upstreams.get(name)) {
+        let rules = upstream.request_headers.followed_by(&route.request_headers);
+        if !parts.credential_headers(route).all(|name| rules.remove.contains(name)) {
+            continue;
+        }
         let at = checker.tree.first_of(located.at, &["forward_credential"]);
         let problem = format!(
             "`remove_headers`, here or of `upstreams.{}`, removes every header with a credential",
@@ -269,7 +268,7 @@ fn warn_of_websocket(located: &LocatedRoute, parts: &Parts<'_>, checker: &mut Ch
     if !route.websocket_token {
         return;
     }
-    let upstream = parts.upstreams.get(&route.upstream);
+    let speaks_http2 = |name| parts.upstreams.get(name).is_some_and(Upstream::speaks_http2);
     let is_h2c =
         |listener: &TypedNode<Listener>| listener.value.tls.is_none() && listener.value.plain == PlainProtocol::H2c;
     let (problem, hint) = if !takes(&route.methods, &Method::GET) {
@@ -277,9 +276,9 @@ fn warn_of_websocket(located: &LocatedRoute, parts: &Parts<'_>, checker: &mut Ch
             "a WebSocket begins with GET, which is not among the methods of the route",
             "add GET to `match.methods`, or remove `websocket_token`",
         )
-    } else if upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::H2c) {
+    } else if route.upstream.names().any(speaks_http2) {
         (
-            "the upstream speaks HTTP/2 (`protocol: h2c`), over which no WebSocket is forwarded",
+            "an upstream speaks HTTP/2 (`protocol: h2` or `h2c`), over which no WebSocket is forwarded",
             "use an upstream with `protocol: http1`, or remove `websocket_token`",
         )
     } else if parts.listeners.iter().all(is_h2c) {

@@ -11,6 +11,7 @@ use crate::config::pattern::PathPattern;
 use crate::config::rule::Condition;
 use crate::config::rule::Mode;
 use crate::config::rule::Rule;
+use crate::config::split::RouteUpstream;
 use crate::config::timeouts::TimeoutOverrides;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
@@ -48,7 +49,7 @@ pub struct Route {
     /// Plans, one of which the credential's subscription must have. Empty:
     /// no plan is required. Empty on a public route.
     pub plans: Box<[Name]>,
-    pub upstream: Name,
+    pub upstream: RouteUpstream,
     /// The time limits in place of those of the upstream.
     pub timeouts: Option<Box<TimeoutOverrides>>,
     /// The rules for the fields of requests, after those of the upstream.
@@ -75,7 +76,7 @@ pub struct Route {
     /// The resource (of `resources`) to which the route belongs; only where `accept` has `Jwt`.
     pub resource: Option<Name>,
     /// `aud` of the upstream's identity tokens; only where a credential is required.
-    pub identity_token: Option<String>,
+    pub identity_token: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]

@@ -2,6 +2,7 @@
 
 use crate::config::address_rules;
 use crate::config::address_rules::AddressRules;
+use crate::config::balance::HashKey;
 use crate::config::built_in;
 use crate::config::check::Checker;
 use crate::config::check::values;
@@ -42,6 +43,7 @@ use crate::config::rule::RULES_MAX;
 use crate::config::rule::Rule;
 use crate::config::rule::ScopesSection;
 use crate::config::rule::TOKEN_KEYS;
+use crate::config::split;
 use crate::config::text::ExactText;
 use crate::config::text::Timeout;
 use crate::config::text::texts;
@@ -101,9 +103,13 @@ pub(in crate::config) struct Section {
     /// Names of plans: the credential must belong to a subscription under one of them. Tokens of other issuers than
     /// `keygate`, and keys of `api_keys.file`, belong to none.
     plans: Option<Texts<Name>>,
-    /// Name of the upstream that requests go to. Required.
+    /// Name of the upstream that requests go to, or several with their weights (0 to 1000): `{ orders: 95, orders-next: 5 }`.
+    /// Required.
     #[schemars(required)]
-    upstream: Option<Text<Name>>,
+    upstream: Option<split::Written>,
+    /// What decides among several upstreams, so that a client stays with one: `principal`, `address` or `header:` with a name.
+    /// Default `principal`; where a request has none, the client's address.
+    split_by: Option<Text<HashKey>>,
     /// To connect. Default: the upstream's.
     connect_timeout: Option<Text<Timeout>>,
     /// Between two reads of the response; also the wait for its head. Default: the upstream's.
@@ -233,9 +239,7 @@ fn route(
         "such as `match: { path: \"/v1/{*rest}\" }`",
     );
     let upstream = checker.need(at, "upstream", section.upstream, "the name of an entry of `upstreams`");
-    let known_upstream = upstream
-        .as_ref()
-        .map(|name| checker.refer("upstreams", "upstream", name));
+    let upstream = upstream.map(|written| split::convert(written, section.split_by, checker));
     let limits = section.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
     let sections = ConditionSections {
@@ -282,7 +286,6 @@ fn route(
         checker,
     );
     let plans = plan::of_route(section.plans, checker);
-    known_upstream?;
     let allow = section.allow.unwrap_or_default();
     Some(LocatedRoute {
         at,
@@ -302,7 +305,7 @@ fn route(
             client_certificates: inherited.chain(client_certificates).collect(),
             limits: defaults::merge_limits(defaults, &values(limits), public, known_limits).into(),
             plans: if public { Box::default() } else { plans.into() },
-            upstream: upstream?.take(),
+            upstream: upstream?,
             timeouts: timeouts::of_route(timeouts::Written {
                 connect: section.connect_timeout,
                 read: section.read_timeout,

@@ -26,7 +26,10 @@ fn warn_of_parts(parts: &Parts<'_>, checker: &mut Checker<'_>) {
         .chain(of_plans)
         .map(Name::as_str)
         .collect();
-    let upstreams: BTreeSet<&str> = routes().map(|route| route.upstream.as_str()).collect();
+    let upstreams: BTreeSet<&str> = routes()
+        .flat_map(|route| route.upstream.names())
+        .map(Name::as_str)
+        .collect();
     let issuers: BTreeSet<&str> = routes().flat_map(|route| &route.issuers).map(Name::as_str).collect();
     for (section, noun, used, by) in [
         (

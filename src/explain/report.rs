@@ -78,6 +78,9 @@ pub struct WouldDeny {
 #[derive(Clone, Debug, Serialize)]
 pub struct Upstream {
     pub name: String,
+    /// The key that decided for this upstream, where the route has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_by: Option<String>,
     pub target: String,
     pub headers: Vec<(String, String)>,
 }
@@ -156,7 +159,11 @@ impl fmt::Display for Explanation {
             writeln!(out, "  {name}: {value}")?;
         }
         if let Some(upstream) = &self.upstream {
-            writeln!(out, "  to upstream {}: {}", upstream.name, upstream.target)?;
+            write!(out, "  to upstream {}", upstream.name)?;
+            if let Some(key) = &upstream.split_by {
+                write!(out, " (split by {key})")?;
+            }
+            writeln!(out, ": {}", upstream.target)?;
             for (name, value) in &upstream.headers {
                 writeln!(out, "  {name}: {value}")?;
             }

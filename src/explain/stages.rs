@@ -573,8 +573,8 @@ fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
 
 fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
     let preview = preview::preview(&trace.forms.parts, permit, trace.inbound?, trace.snapshot);
-    let rules = &permit.route().request_headers;
-    let credential = permit.route().upstream.settings.credential.as_ref();
+    let rules = &permit.destination().request_headers;
+    let credential = permit.destination().upstream.settings.credential.as_ref();
     let hidden = |name: &HeaderName| {
         [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
             || *name == trace.snapshot.api_key_header
@@ -602,7 +602,8 @@ fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
         None => (preview.target.as_str(), None),
     };
     Some(Upstream {
-        name: permit.route().upstream.settings.name.to_string(),
+        name: permit.destination().upstream.settings.name.to_string(),
+        split_by: permit.route().destinations.split_key().map(ToString::to_string),
         target: query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")),
         headers,
     })

@@ -22,6 +22,7 @@ use crate::gate::authorize::subscription;
 use crate::gate::decision_trace::CredentialOwner;
 use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
+use crate::gate::destination::Destination;
 use crate::gate::intake;
 use crate::gate::intake::Credential;
 use crate::gate::intake::Intake;
@@ -44,11 +45,12 @@ use std::sync::Arc;
 /// ```compile_fail,E0451
 /// use keygate::gate::decide::Permit;
 /// fn forge(route: std::sync::Arc<keygate::gate::snapshot::Route>, entitlement: keygate::gate::authorize::Entitlement) -> Permit {
-///     Permit { route, entitlement, admission: None, forwarded: None }
+///     Permit { route, destination, entitlement, admission: None, forwarded: None }
 /// }
 /// ```
 pub struct Permit {
     route: Arc<Route>,
+    destination: Arc<Destination>,
     entitlement: Entitlement,
     admission: Admission,
     /// The place of the credential that is forwarded.
@@ -58,6 +60,11 @@ pub struct Permit {
 impl Permit {
     pub fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// Returns where the request goes.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     pub fn principal(&self) -> Option<&Principal> {
@@ -136,7 +143,9 @@ pub fn decide(
     enter(live, Stage::Limit);
     // Spend only after authorization: a request that may not use the route must not drain the client's quota.
     let admission = spend(&entitlement, &route, inbound, now, trace)?;
+    let destination = route.destinations.choose(inbound, entitlement.principal());
     Ok(Permit {
+        destination: Arc::clone(destination),
         route,
         entitlement,
         admission,

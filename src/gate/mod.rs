@@ -11,6 +11,7 @@ pub mod answer;
 pub mod identity_token;
 pub mod upstream_credential;
 pub mod live;
+pub mod destination;
 pub mod snapshot;
 pub mod decision_trace;
 pub mod stop;

@@ -9,6 +9,7 @@ use crate::config::HeaderRules;
 use crate::config::KeySource;
 use crate::config::Mode;
 use crate::config::PathRewrite;
+use crate::config::RouteUpstream;
 use crate::config::built_in::BuiltInKind;
 use crate::gate::accept::AcceptRules;
 use crate::gate::accept::Lookup;
@@ -36,21 +37,20 @@ use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::own_token::OpaqueTokens;
 use crate::gate::authorize::Plans;
 use crate::gate::authorize::Requirement;
+use crate::gate::destination::Destination;
+use crate::gate::destination::Destinations;
 use crate::gate::identity_token::Signer;
 use crate::gate::intake::IntakeRules;
 use crate::gate::intake::Place;
 use crate::gate::intake::QueryCredentials;
 use crate::gate::intake::RouteAccess;
 use crate::gate::live::LiveState;
-use crate::gate::upstream_credential::OwnCredential;
 use crate::model::api_key::Digester;
 use crate::model::client_address::ClientAddress;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
 use crate::observe::metrics::LimitMetrics;
 use crate::observe::metrics::RouteMetrics;
-use crate::observe::metrics::UpstreamMetrics;
-use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderName;
@@ -127,14 +127,7 @@ pub struct Route {
     pub limits: Box<[CompiledLimit]>,
     /// The limits in shadow mode, which count but refuse nothing.
     pub shadow_limits: Box<[CompiledLimit]>,
-    pub upstream: Arc<Upstream>,
-    /// The time limits of forwarded requests: those of the route, else of the upstream.
-    pub timeouts: Arc<config::Timeouts>,
-    /// The rules for the fields of requests and of responses: those of the upstream, then those of the route.
-    pub request_headers: Arc<HeaderRules>,
-    pub response_headers: Arc<HeaderRules>,
-    /// Keygate's own credential at the upstream.
-    pub credential: Option<Arc<OwnCredential>>,
+    pub destinations: Destinations,
     /// The change of the path, which was checked before.
     pub rewrite: Option<Arc<PathRewrite>>,
     pub rewrite_back: bool,
@@ -147,7 +140,6 @@ pub struct Route {
     /// The `aud` of the identity tokens that the upstream receives.
     pub identity_audience: Option<Arc<str>>,
     pub metrics: Arc<RouteMetrics>,
-    pub upstream_metrics: Arc<UpstreamMetrics>,
     /// The metrics of `limits`, in the same order.
     pub limit_metrics: Box<[LimitMetrics]>,
     /// The metrics of `shadow_limits`, in the same order.
@@ -265,10 +257,10 @@ impl Snapshot {
             .iter()
             .map(|(name, issuer)| (name, live.issuer(issuer)))
             .collect();
-        let upstreams: BTreeMap<&Name, CompiledUpstream> = config
+        let upstreams: BTreeMap<&Name, Arc<Destination>> = config
             .upstreams
             .iter()
-            .map(|(name, upstream)| (name, CompiledUpstream::compile(upstream, live)))
+            .map(|(name, upstream)| (name, Arc::new(destination(upstream, live))))
             .collect();
         let limits: BTreeMap<&Name, CompiledLimit> = config
             .limits
@@ -357,7 +349,7 @@ impl Route {
         route: &config::Route,
         config: &Config,
         issuers: &BTreeMap<&Name, Arc<IssuerState>>,
-        upstreams: &BTreeMap<&Name, CompiledUpstream>,
+        upstreams: &BTreeMap<&Name, Arc<Destination>>,
         limits: &BTreeMap<&Name, CompiledLimit>,
         live: &LiveState,
     ) -> Self {
@@ -396,12 +388,7 @@ impl Route {
                 audiences: audiences.clone(),
             }
         };
-        let CompiledUpstream {
-            upstream,
-            metrics,
-            timeouts,
-            credential,
-        } = upstreams.get(&route.upstream).expect(known);
+        let destination = |upstream: &Name| destination_of_route(upstreams.get(upstream).expect(known), route);
         Self {
             name: route.name.clone(),
             public: route.public,
@@ -420,14 +407,10 @@ impl Route {
             plans: route.plans.clone(),
             limits: compiled_in(Mode::Enforce),
             shadow_limits: compiled_in(Mode::Shadow),
-            timeouts: match &route.timeouts {
-                Some(overrides) => Arc::new(upstream.settings.timeouts.overridden_by(**overrides)),
-                None => Arc::clone(timeouts),
+            destinations: match &route.upstream {
+                RouteUpstream::One(upstream) => Destinations::One(destination(upstream)),
+                RouteUpstream::Split(split) => Destinations::split(split, destination),
             },
-            request_headers: request_headers(&upstream.settings, &route.request_headers),
-            response_headers: response_headers(&upstream.settings, &route.response_headers),
-            upstream: Arc::clone(upstream),
-            credential: credential.clone(),
             rewrite: route.rewrite.clone(),
             rewrite_back: route.rewrite_back,
             forward_credential: route.forward_credential,
@@ -448,7 +431,6 @@ impl Route {
             metrics: live.metrics.requests.of_route(route.name.as_str()),
             limit_metrics: metrics_in(Mode::Enforce),
             shadow_limit_metrics: metrics_in(Mode::Shadow),
-            upstream_metrics: Arc::clone(metrics),
         }
     }
 }
@@ -461,53 +443,56 @@ pub fn common_cors<'r>(routes: impl IntoIterator<Item = &'r Arc<Route>>) -> Opti
     rules.all(|other| other == Some(first)).then_some(first)
 }
 
-/// Returns the rules of an upstream, then those of a route. A route without rules takes no room for them.
-fn merged(upstream: &Arc<HeaderRules>, route: &HeaderRules) -> Arc<HeaderRules> {
-    if route.is_empty() {
-        Arc::clone(upstream)
-    } else {
-        Arc::new(upstream.followed_by(route))
+/// Returns the destination of routes that add nothing to the settings of the upstream.
+fn destination(settings: &config::Upstream, live: &LiveState) -> Destination {
+    let nothing = HeaderRules::default();
+    Destination {
+        upstream: live.upstream(settings),
+        timeouts: settings.timeouts,
+        request_headers: request_headers(settings, &nothing),
+        response_headers: response_headers(settings, &nothing),
+        credential: live.credential(settings).map(Arc::new),
+        metrics: Arc::new(live.metrics.upstreams.of(settings.name.as_str())),
     }
 }
 
-/// An upstream, its metrics and time limits, and Keygate's own credential at it.
-struct CompiledUpstream {
-    upstream: Arc<Upstream>,
-    metrics: Arc<UpstreamMetrics>,
-    timeouts: Arc<config::Timeouts>,
-    credential: Option<Arc<OwnCredential>>,
-}
-
-impl CompiledUpstream {
-    fn compile(settings: &config::Upstream, live: &LiveState) -> Self {
-        Self {
-            upstream: live.upstream(settings),
-            metrics: Arc::new(live.metrics.upstreams.of(settings.name.as_str())),
-            timeouts: Arc::new(settings.timeouts),
-            credential: live.credential(settings).map(Arc::new),
-        }
+/// Returns the destination of `route` at the upstream of `plain`.
+fn destination_of_route(plain: &Arc<Destination>, route: &config::Route) -> Arc<Destination> {
+    if route.timeouts.is_none() && route.request_headers.is_empty() && route.response_headers.is_empty() {
+        return Arc::clone(plain);
     }
+    let settings = &plain.upstream.settings;
+    Arc::new(Destination {
+        upstream: Arc::clone(&plain.upstream),
+        timeouts: match &route.timeouts {
+            Some(overrides) => settings.timeouts.overridden_by(**overrides),
+            None => settings.timeouts,
+        },
+        request_headers: request_headers(settings, &route.request_headers),
+        response_headers: response_headers(settings, &route.response_headers),
+        credential: plain.credential.clone(),
+        metrics: Arc::clone(&plain.metrics),
+    })
 }
 
 /// Returns the rules for the responses of `upstream` on a route. A challenge to Keygate's own credential is not for clients:
 /// they would take it for one to theirs (S086).
-fn response_headers(upstream: &config::Upstream, route: &HeaderRules) -> Arc<HeaderRules> {
-    let rules = merged(&upstream.response_headers, route);
+fn response_headers(upstream: &config::Upstream, route: &HeaderRules) -> HeaderRules {
+    let rules = upstream.response_headers.followed_by(route);
     if upstream.credential.is_none() {
         return rules;
     }
-    let no_challenge = HeaderRules {
+    rules.followed_by(&HeaderRules {
         remove: vec![header::WWW_AUTHENTICATE],
         ..HeaderRules::default()
-    };
-    Arc::new(rules.followed_by(&no_challenge))
+    })
 }
 
 /// Returns the rules for the requests of a route to `upstream`. Its credential comes last: nothing else is in its header.
-fn request_headers(upstream: &config::Upstream, route: &HeaderRules) -> Arc<HeaderRules> {
-    let rules = merged(&upstream.request_headers, route);
+fn request_headers(upstream: &config::Upstream, route: &HeaderRules) -> HeaderRules {
+    let rules = upstream.request_headers.followed_by(route);
     match &upstream.credential {
-        Some(credential) => Arc::new(rules.followed_by(&credential.as_rule())),
+        Some(credential) => rules.followed_by(&credential.as_rule()),
         None => rules,
     }
 }

@@ -27,3 +27,4 @@ pub mod plan;
 pub mod subscription;
 pub mod directory;
 pub mod endpoint_address;
+pub mod spread;

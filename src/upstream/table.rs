@@ -3,6 +3,7 @@
 
 use crate::config::Balance;
 use crate::model::endpoint_address::EndpointAddress;
+use crate::model::spread::spread;
 use crate::upstream::endpoint::Absence;
 use crate::upstream::endpoint::Endpoint;
 use pingora_ketama::Bucket;
@@ -88,7 +89,7 @@ impl Table {
     pub(super) fn choose(&self, balance: &Balance, draw: Draw<'_>) -> Option<&Member> {
         let chosen = match balance {
             Balance::RoundRobin => self.scheduled(draw.turn),
-            Balance::Random => self.scheduled(spread(draw.turn)),
+            Balance::Random => self.scheduled(random(draw.turn)),
             Balance::LeastRequests => self.less_loaded(draw.turn),
             Balance::ConsistentHash(_) => self.hashed(draw.key),
         }?;
@@ -111,11 +112,11 @@ impl Table {
     /// Returns the one of two endpoints, taken at random, that has fewer requests: it knows nothing of the others, and yet
     /// no endpoint is far behind (Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
     fn less_loaded(&self, turn: usize) -> Option<&Member> {
-        let random = spread(turn);
-        let one = self.scheduled(random)?;
+        let place = random(turn);
+        let one = self.scheduled(place)?;
         // Another place in the schedule.
         let others = self.schedule.len().saturating_sub(1).max(1);
-        let other = self.scheduled(random.wrapping_add(1 + spread(random) % others))?;
+        let other = self.scheduled(place.wrapping_add(1 + random(place) % others))?;
         Some(if other.endpoint.in_flight() < one.endpoint.in_flight() {
             other
         } else {
@@ -134,7 +135,7 @@ impl Table {
                 return Some(member);
             }
         }
-        self.scheduled(spread(key.len()))
+        self.scheduled(random(key.len()))
     }
 
     /// Returns `chosen`, or another member where `chosen` has just failed the request, or gets only a part of its requests.
@@ -143,7 +144,7 @@ impl Table {
         let takes = |member: &Member, turn: usize| {
             let share = usize::from(member.endpoint.share());
             // Another hash than that of a random choice.
-            !draw.avoids(member) && (share == 100 || spread(!turn) % 100 < share)
+            !draw.avoids(member) && (share == 100 || random(!turn) % 100 < share)
         };
         if takes(chosen, draw.turn) {
             return chosen;
@@ -225,14 +226,10 @@ const fn greatest_common_divisor(one: u32, other: u32) -> u32 {
     one
 }
 
-/// Returns a number that looks random, a different one for each `turn` (the finalizer of SplitMix64). It guards nothing: a
-/// client that guesses it learns which endpoint it gets.
+/// Returns a number that looks random, a different one for each `turn`. A client that guesses it learns which endpoint it gets.
 #[expect(clippy::cast_possible_truncation, reason = "every bit is as random as the others")]
-const fn spread(turn: usize) -> usize {
-    let mut bits = (turn as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (bits ^ (bits >> 31)) as usize
+const fn random(turn: usize) -> usize {
+    spread(turn as u64) as usize
 }
 
 impl std::fmt::Debug for Table {

@@ -204,6 +204,11 @@ fn cases(fixture: &ExplainFixture) -> Vec<(&'static str, Vec<&'static str>, Stri
         ),
         ("no-credential", vec!["--route", "orders"], none()),
         ("key-allowed", keyed(&[]), fixture.api_key.clone()),
+        (
+            "key-with-several-upstreams",
+            vec!["--route", "split", "--key-file", "-"],
+            fixture.api_key.clone(),
+        ),
         ("key-revoked", keyed(&[]), fixture.revoked.clone()),
         ("key-with-a-wrong-secret", keyed(&[]), wrong_secret),
         (

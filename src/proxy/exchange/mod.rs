@@ -14,7 +14,6 @@ pub use record::refuse_head;
 
 use crate::config;
 use crate::config::Balance;
-use crate::config::HashKey;
 use crate::config::Timeouts;
 use crate::gate::Gate;
 use crate::gate::accept::Inbound;
@@ -33,6 +32,8 @@ use crate::gate::decide;
 use crate::gate::decide::Permit;
 use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
+use crate::gate::destination::Destination;
+use crate::gate::destination::HashSource;
 use crate::gate::intake;
 use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
@@ -172,7 +173,8 @@ pub struct Exchange {
     /// The target to forward, where it differs from the received one.
     rewritten: Option<String>,
     websocket: bool,
-    body_bytes_max: u64,
+    /// `true` where the control side answers, which has its own bound of the body.
+    is_control: bool,
     attempts: Attempts,
     deadlines: Deadlines,
     outcome: Outcome,
@@ -217,7 +219,6 @@ impl Exchange {
         connection: &Arc<Connection>,
         started: Now,
     ) -> Box<Self> {
-        let body_bytes_max = snapshot.requests.body_bytes_max;
         // On the heap: it moves between the phases, and an idle connection holds no room for it.
         Box::new(Self {
             started,
@@ -229,7 +230,7 @@ impl Exchange {
             identity_token: None,
             rewritten: None,
             websocket: false,
-            body_bytes_max,
+            is_control: false,
             attempts: Attempts::NONE,
             deadlines: Deadlines::new(TimeLimits::NONE),
             outcome: Outcome::Open,
@@ -314,7 +315,7 @@ impl Exchange {
                 Ok(NextStep::Answer(answer))
             }
             Err(Stop::Control(call)) => {
-                self.body_bytes_max = BODY_BYTES_MAX;
+                self.is_control = true;
                 Ok(NextStep::Control(call))
             }
             // The fetch or the introspection did not help: the gate cannot validate the credential.
@@ -345,7 +346,7 @@ impl Exchange {
             }
             let permit = decide::decide(snapshot, live, &inbound, now, &mut self.decision_trace)?;
             self.identity_token = identity_token::for_permit(&permit, snapshot, live, now.wall)?;
-            let credential = permit.route().credential.as_ref();
+            let credential = permit.destination().credential.as_ref();
             if credential.is_some_and(|credential| !credential.is_usable(now.tick)) {
                 return Err(Denial::NoUpstreamCredential.into());
             }
@@ -358,37 +359,37 @@ impl Exchange {
 
     /// Takes the time limits from the route and the connection attempts from the upstream, and starts the limits.
     fn prepare(&mut self, permit: &Permit) {
-        let route = permit.route();
+        let Destination { upstream, timeouts, .. } = permit.destination();
         let requests = &self.snapshot.requests;
         self.upstream_started = Some(self.gate.clock.now());
         self.websocket = upgrade::is_websocket(&self.request);
-        self.attempts = Attempts::new(&route.upstream.settings, &self.request.method);
-        route.upstream.deposit_retries();
+        self.attempts = Attempts::new(&upstream.settings, &self.request.method);
+        upstream.deposit_retries();
         self.deadlines = Deadlines::new(TimeLimits {
             downstream_read: requests.body_read_timeout,
             downstream_write: requests.idle_timeout,
-            upstream_read: route.timeouts.read,
-            upstream_write: route.timeouts.write,
-            total: Instant::now().checked_add(route.timeouts.total),
+            upstream_read: timeouts.read,
+            upstream_write: timeouts.write,
+            total: Instant::now().checked_add(timeouts.total),
         });
     }
 
-    /// Returns the upstream of the permitted route.
+    /// Returns the upstream of the permit.
     ///
     /// # Errors
     /// [`Denial::Panicked`] if the request has no permit: the caller has a bug.
     pub fn upstream(&self) -> Result<Arc<Upstream>, Denial> {
         let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
-        Ok(Arc::clone(&permit.route().upstream))
+        Ok(Arc::clone(&permit.destination().upstream))
     }
 
-    /// Returns the time limits of the permitted route.
+    /// Returns the time limits of the permit.
     ///
     /// # Errors
     /// [`Denial::Panicked`] if the request has no permit: the caller has a bug.
     pub fn timeouts(&self) -> Result<Timeouts, Denial> {
         let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
-        Ok(*permit.route().timeouts)
+        Ok(permit.destination().timeouts)
     }
 
     /// Returns whether the request was admitted: the exchange holds its permit.
@@ -401,11 +402,11 @@ impl Exchange {
         self.outcome = Outcome::LeftToOthers;
     }
 
-    /// Returns whether the upstream of the permitted route speaks HTTP/2.
+    /// Returns whether the upstream of the permit speaks HTTP/2.
     pub fn forwards_over_http2(&self) -> bool {
         self.permit
             .as_ref()
-            .is_some_and(|permit| permit.route().upstream.settings.speaks_http2())
+            .is_some_and(|permit| permit.destination().upstream.settings.speaks_http2())
     }
 
     /// Chooses an endpoint of `upstream`, which [`Self::endpoint`] returns from then on. Waits for one that can have the
@@ -448,10 +449,15 @@ impl Exchange {
         }
         // The endpoint of the attempt before has the request no more.
         self.endpoint = None;
+        let source = HashSource {
+            principal: self.permit.as_ref().and_then(Permit::principal),
+            headers: &self.request.headers,
+            address: self.client_ip.unwrap_or_else(|| self.connection.peer.ip()),
+        };
         let mut buffer = [0; 16];
         let key = match &upstream.settings.balance {
             Balance::RoundRobin | Balance::Random | Balance::LeastRequests => &[],
-            Balance::ConsistentHash(key) => self.hash_key(key, &mut buffer),
+            Balance::ConsistentHash(key) => source.bytes(key, &mut buffer),
         };
         let choice = upstream.choose(key, self.avoided.as_deref());
         self.endpoint = Some(choice.map_err(|reason| match reason {
@@ -478,32 +484,10 @@ impl Exchange {
     /// Lifts the limit of [`Self::begin_try`]: a response has begun.
     pub fn end_try(&mut self) {
         if let Some(permit) = &self.permit
-            && permit.route().upstream.settings.retries.try_timeout.is_some()
+            && permit.destination().upstream.settings.retries.try_timeout.is_some()
         {
-            self.deadlines.limit_response_wait(permit.route().timeouts.read);
+            self.deadlines.limit_response_wait(permit.destination().timeouts.read);
         }
-    }
-
-    /// Returns the bytes of the request that decide its endpoint. Without them, those of the client's address.
-    fn hash_key<'k>(&'k self, key: &HashKey, buffer: &'k mut [u8; 16]) -> &'k [u8] {
-        let text = match key {
-            HashKey::Principal => self.principal().and_then(|principal| {
-                let identity = principal.identity();
-                let names = [&identity.subject, &identity.client_id, &identity.credential_id];
-                names.into_iter().find_map(|name| name.as_deref()).map(str::as_bytes)
-            }),
-            HashKey::Address => None,
-            HashKey::Header(name) => self.request.headers.get(name).map(HeaderValue::as_bytes),
-        };
-        if let Some(text) = text {
-            return text;
-        }
-        let address = self.client_ip.unwrap_or_else(|| self.connection.peer.ip());
-        *buffer = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        buffer
     }
 
     /// Returns how the endpoint failed; `None` if it did not.
@@ -522,7 +506,7 @@ impl Exchange {
     fn count_failure(&mut self, failure: UpstreamFailure) {
         self.upstream_failure = Some(failure);
         if let Some(permit) = &self.permit {
-            permit.route().upstream_metrics.count_failure(failure);
+            permit.destination().metrics.count_failure(failure);
         }
     }
 
@@ -535,7 +519,7 @@ impl Exchange {
         if failure == UpstreamFailure::NoResources {
             return;
         }
-        let upstream = &permit.route().upstream;
+        let upstream = &permit.destination().upstream;
         let change = upstream.note_failure(&choice.endpoint, failure, self.gate.clock.now().tick);
         let ejected_secs = match change {
             Some(StateChange::Ejected { time }) => Some(time.as_secs_f64()),
@@ -558,7 +542,7 @@ impl Exchange {
         let (Some(permit), Some(choice)) = (&self.permit, &self.endpoint) else {
             return;
         };
-        let upstream = &permit.route().upstream;
+        let upstream = &permit.destination().upstream;
         let now = || self.gate.clock.now().tick;
         if let Some(StateChange::Serves { failures }) = upstream.note_response(&choice.endpoint, now) {
             tracing::info!(
@@ -575,8 +559,8 @@ impl Exchange {
     pub fn count_connect_failure(&mut self, failure: UpstreamFailure, problem: Option<&str>) -> bool {
         self.record_failure(failure, problem);
         if let (Some(permit), Some(choice)) = (&self.permit, &self.endpoint) {
-            permit.route().upstream_metrics.count_connect_failure();
-            permit.route().upstream.want_lookup(choice);
+            permit.destination().metrics.count_connect_failure();
+            permit.destination().upstream.want_lookup(choice);
         }
         self.avoid_endpoint();
         self.attempts.count_connect_failure()
@@ -595,7 +579,7 @@ impl Exchange {
     /// Returns whether the request may be sent again after an endpoint did not answer in the time of one try. Without such a
     /// time it may not: a request that takes long would take as long again.
     pub fn retries_timeouts(&self) -> bool {
-        let has_time = |permit: &Permit| permit.route().upstream.settings.retries.try_timeout.is_some();
+        let has_time = |permit: &Permit| permit.destination().upstream.settings.retries.try_timeout.is_some();
         self.attempts.has_retry() && self.permit.as_ref().is_some_and(has_time)
     }
 
@@ -614,7 +598,15 @@ impl Exchange {
 
     /// Returns whether a request with an idempotent method is sent again in place of the response with `status`.
     pub fn retries_status(&mut self, status: StatusCode) -> bool {
-        let listed = |permit: &Permit| permit.route().upstream.settings.retries.statuses.contains(&status);
+        let listed = |permit: &Permit| {
+            permit
+                .destination()
+                .upstream
+                .settings
+                .retries
+                .statuses
+                .contains(&status)
+        };
         if !self.attempts.has_retry() || !self.permit.as_ref().is_some_and(listed) || !self.withdraw_retry() {
             return false;
         }
@@ -627,8 +619,8 @@ impl Exchange {
         let Some(permit) = &self.permit else {
             return false;
         };
-        let is_allowed = permit.route().upstream.withdraw_retry();
-        permit.route().upstream_metrics.count_retry(is_allowed);
+        let is_allowed = permit.destination().upstream.withdraw_retry();
+        permit.destination().metrics.count_retry(is_allowed);
         if is_allowed {
             self.attempts.count(Retry::Failure);
         }
@@ -699,13 +691,13 @@ impl Exchange {
             websocket_protocol: (reads_websocket_token && offers_protocol()).then_some(&intake::WEBSOCKET_PROTOCOL),
             reads_websocket_token,
             headers: permit
-                .map(|permit| &*permit.route().response_headers)
+                .map(|permit| &permit.destination().response_headers)
                 .filter(|rules| !rules.is_empty()),
             paths: permit
                 .filter(|permit| permit.route().rewrite_back)
                 .map(|permit| ResponsePaths {
                     rewrite: permit.route().rewrite.as_deref(),
-                    upstream: &permit.route().upstream.settings,
+                    upstream: &permit.destination().upstream.settings,
                     endpoint: self.endpoint().map(|choice| choice.endpoint.address()),
                     is_tls: self.endpoint().is_some_and(|choice| choice.tls.is_some()),
                     host: self.request.headers.get(header::HOST),
@@ -719,7 +711,7 @@ impl Exchange {
         self.status = status.as_u16();
         if status == StatusCode::UNAUTHORIZED
             && let Some(permit) = &self.permit
-            && let Some(credential) = &permit.route().credential
+            && let Some(credential) = &permit.destination().credential
         {
             credential.note_refusal(self.gate.clock.now().tick);
         }
@@ -736,7 +728,12 @@ impl Exchange {
     /// `body_bytes_max` of the configuration, or [`BODY_BYTES_MAX`] for the control side.
     pub fn count_request_body(&mut self, bytes: usize) -> Result<(), Denial> {
         self.bytes_in += bytes as u64;
-        if self.bytes_in > self.body_bytes_max {
+        let bytes_max = if self.is_control {
+            BODY_BYTES_MAX
+        } else {
+            self.snapshot.requests.body_bytes_max
+        };
+        if self.bytes_in > bytes_max {
             Err(Denial::BodyTooLarge)
         } else {
             Ok(())

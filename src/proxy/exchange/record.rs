@@ -74,7 +74,7 @@ pub fn write(exchange: &Exchange) {
         .upstream_started
         .map(|started| now.tick.saturating_since(started.tick));
     if let (Some(permit), Some(took)) = (&exchange.permit, upstream_duration) {
-        permit.route().upstream_metrics.observe_response(took);
+        permit.destination().metrics.observe_response(took);
     }
     if exchange.snapshot.access_records {
         let text = RequestText::of(exchange);
@@ -267,7 +267,7 @@ fn record_of<'c>(
         upstream: exchange
             .permit
             .as_ref()
-            .map(|permit| permit.route().upstream.name().as_str()),
+            .map(|permit| permit.destination().upstream.name().as_str()),
         endpoint: exchange.endpoint().map(|choice| choice.endpoint.address()),
         upstream_failure: exchange.upstream_failure.map(UpstreamFailure::as_str),
         bytes_in: exchange.bytes_in,

@@ -128,8 +128,8 @@ impl RequestFields<'_> {
     /// `Content-Length` and `Transfer-Encoding` are kept, because the body is forwarded with the same framing. The rules of
     /// the upstream and the route override every other field except those of a WebSocket upgrade.
     pub fn write(&self, request: &HeaderMap, mut put: impl FnMut(&HeaderName, FieldValue<'_>)) {
-        let route = self.permit.route();
-        let (rules, own_host) = (&route.request_headers, &route.upstream.settings.host);
+        let destination = self.permit.destination();
+        let (rules, own_host) = (&destination.request_headers, &destination.upstream.settings.host);
         let is_overridden =
             |name: &HeaderName| rules.drops(name.as_str()) || (own_host.is_some() && name == header::HOST);
         let nothing_overridden = rules.is_empty() && own_host.is_none();
@@ -172,7 +172,7 @@ impl RequestFields<'_> {
         for (name, value) in rules.fields() {
             put(name, FieldValue::Existing(value));
         }
-        let token = route
+        let token = destination
             .credential
             .as_ref()
             .and_then(|credential| credential.token.as_ref());

@@ -135,7 +135,10 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ),
     ("memchr", &["proxy/head.rs", "proxy/health_check.rs"]),
     ("itoa", &["gate/", "observe/access/"]),
-    ("crc32fast", &["model/api_key.rs", "upstream/table.rs"]),
+    (
+        "crc32fast",
+        &["model/api_key.rs", "gate/destination.rs", "upstream/table.rs"],
+    ),
     ("pingora_ketama", &["upstream/table.rs"]),
     (
         "arc_swap",

@@ -83,7 +83,7 @@ const MODULES: [(&str, &[&str]); 18] = [
 ];
 
 /// The modules inside `gate`, and the earlier ones of them that each may name.
-const GATE_MODULES: [(&str, &[&str]); 16] = [
+const GATE_MODULES: [(&str, &[&str]); 17] = [
     ("stage", &[]),
     ("accept", &[]),
     ("intake", &["accept"]),
@@ -107,6 +107,7 @@ const GATE_MODULES: [(&str, &[&str]); 16] = [
             "upstream_credential",
         ],
     ),
+    ("destination", &["accept", "authenticate", "upstream_credential"]),
     (
         "snapshot",
         &[
@@ -117,7 +118,7 @@ const GATE_MODULES: [(&str, &[&str]); 16] = [
             "admit",
             "answer",
             "identity_token",
-            "upstream_credential",
+            "destination",
             "live",
         ],
     ),
@@ -146,6 +147,7 @@ const GATE_MODULES: [(&str, &[&str]); 16] = [
             "authorize",
             "admit",
             "denial",
+            "destination",
             "live",
             "snapshot",
             "decision_trace",

@@ -6,6 +6,7 @@ mod health;
 mod operate;
 mod queue;
 mod retries;
+mod split;
 mod tls;
 mod unix;
 
