@@ -1,4 +1,5 @@
-//! Where do the servers of an upstream listen? `host:port`, `https://host`, `unix:/path`, each with a weight.
+//! Where do the servers of an upstream listen? `host:port`, `https://host`, `unix:/path`, each with a weight, or the name of SRV
+//! records (RFC 2782), such as `_orders._tcp.internal`.
 
 use crate::config::check::Checker;
 use crate::config::read::FromText;
@@ -44,6 +45,11 @@ pub enum EndpointHost {
         host: String,
         port: u16,
     },
+    /// SRV records say hosts, ports and weights.
+    Srv {
+        /// `_service._tcp.name`.
+        name: String,
+    },
     Unix {
         /// An absolute path.
         path: Arc<Path>,
@@ -55,7 +61,19 @@ impl fmt::Display for EndpointHost {
         match self {
             Self::Inet { host, port } if host.contains(':') => write!(out, "[{host}]:{port}"),
             Self::Inet { host, port } => write!(out, "{host}:{port}"),
+            Self::Srv { name } => out.write_str(name),
             Self::Unix { path } => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl EndpointHost {
+    /// Returns the name that name servers are asked for; `None` for an address.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Inet { host, .. } => Some(host.as_str()).filter(|host| host.parse::<IpAddr>().is_err()),
+            Self::Srv { name } => Some(name),
+            Self::Unix { .. } => None,
         }
     }
 }
@@ -68,8 +86,18 @@ pub(in crate::config) struct EndpointUrl {
 }
 
 impl EndpointUrl {
-    /// Parses `host:port`, or `host` where there is a `default_port`.
+    /// Parses `host:port`, or `host` where there is a `default_port`, or a name of SRV records.
     fn inet(text: &str, default_port: Option<u16>) -> Result<EndpointHost, String> {
+        if is_srv_name(text) {
+            if let Some((name, _)) = text.split_once(':') {
+                return Err(format!(
+                    "{}\nSRV records have the port: write `{name}`",
+                    mismatch::<Self>()
+                ));
+            }
+            let name = host_name(text).ok_or_else(mismatch::<Self>)?;
+            return Ok(EndpointHost::Srv { name });
+        }
         let has_port = text
             .rsplit_once(':')
             .is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
@@ -136,7 +164,7 @@ impl EndpointUrl {
 impl FromText for EndpointUrl {
     const DESCRIPTION: &'static str = "`host:port`, `https://host` or `unix:/path`, such as `10.0.0.5:8080`, \
                                        `[fd00::5]:8080`, `https://api.example.com` or `unix:/run/app.sock`";
-    const PATTERN: &'static str = "[^/@ ]+:[0-9]+|https://[^/@ ]+|unix:/[^\\n]+";
+    const PATTERN: &'static str = "[^/@ ]+:[0-9]+|_[^/@: ]+|https://[^/@ ]+|unix:/[^\\n]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -157,12 +185,21 @@ impl FromText for EndpointUrl {
     }
 }
 
+/// Returns whether `text` begins as the name of SRV records does, `_service._tcp.` (RFC 2782).
+fn is_srv_name(text: &str) -> bool {
+    let mut labels = text.splitn(3, '.');
+    let service = labels
+        .next()
+        .is_some_and(|label| label.len() > 1 && label.starts_with('_'));
+    service && labels.next().is_some_and(|label| label.eq_ignore_ascii_case("_tcp")) && labels.next().is_some()
+}
+
 /// An endpoint with a weight.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Endpoint")]
 pub(in crate::config) struct Section {
-    /// `host:port`, `https://host` or `unix:/path`. Required.
+    /// `host:port`, `https://host`, `unix:/path` or the name of SRV records. Required.
     #[schemars(required)]
     address: Option<Text<EndpointUrl>>,
     /// Its part of the requests: with 3, three times as many as an endpoint with 1. 1 to 100. Default 1.
@@ -199,6 +236,9 @@ pub(in crate::config) fn convert(written: Endpoints, checker: &mut Checker<'_>) 
         };
         let place = url.at;
         let EndpointUrl { host, is_tls } = url.take();
+        if let (EndpointHost::Srv { .. }, Some(weight)) = (&host, &weight) {
+            checker.error(weight.at, "no-effect", "SRV records have weights of their own");
+        }
         if endpoints.iter().any(|(earlier, _)| earlier.host == host) {
             checker.error(place, "duplicate-entry", "this is listed twice");
             continue;
@@ -213,10 +253,9 @@ impl Endpoint {
     /// Returns the name that the certificate of the endpoint must have, where its host says one: a DNS name.
     pub fn dns_name(&self) -> Option<&str> {
         match &self.host {
-            EndpointHost::Inet { host, .. } => {
-                Some(host.as_str()).filter(|host| host.parse::<IpAddr>().is_err() && !host.contains('_'))
-            }
-            EndpointHost::Unix { .. } => None,
+            EndpointHost::Inet { .. } => self.host.name().filter(|host| !host.contains('_')),
+            // The records are not proved, so that the names in them are none to trust.
+            EndpointHost::Srv { .. } | EndpointHost::Unix { .. } => None,
         }
     }
 }
@@ -247,6 +286,8 @@ mod tests {
         check("https://[fd00::5]", "[fd00::5]:443", true);
         check("https://10.0.0.5:8443", "10.0.0.5:8443", true);
         check("unix:/run/app.sock", "unix:/run/app.sock", false);
+        check("_Orders._TCP.internal", "_orders._tcp.internal", false);
+        check("https://_orders._tcp.internal", "_orders._tcp.internal", true);
         for other in [
             "a",
             "a:",
@@ -256,6 +297,10 @@ mod tests {
             "10.0.0.256:80",
             "1.2.3:80",
             "a..b:80",
+            "_orders._tcp.internal:80",
+            "_orders._udp.internal",
+            "_orders._tcp",
+            "_._tcp.internal",
             "-a:80",
             "10.0.0.5",
             "10.0.0.5:0",

@@ -66,6 +66,7 @@ pub mod balance;
 pub mod split;
 pub mod health;
 pub mod upstream_tls;
+mod name_server;
 pub mod upstream_credential;
 
 mod defaults;

@@ -21,6 +21,8 @@ use crate::config::header_rules::ResponseSection;
 use crate::config::health;
 use crate::config::health::HealthCheck;
 use crate::config::listener::timeout;
+use crate::config::name_server;
+use crate::config::name_server::NameServer;
 use crate::config::read::NamedEntries;
 use crate::config::read::OrKeyword;
 use crate::config::read::Text;
@@ -40,6 +42,7 @@ use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,6 +80,8 @@ pub struct Upstream {
     pub health: Option<HealthCheck>,
     /// TLS to the endpoints that have it. `None` where none has.
     pub tls: Option<Arc<UpstreamTls>>,
+    /// The name servers that are asked for the names of endpoints. Empty: those of the system.
+    pub name_servers: Box<[SocketAddr]>,
 }
 
 impl Upstream {
@@ -129,7 +134,8 @@ impl UpstreamKind {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Upstream")]
 pub(in crate::config) struct Section {
-    /// `host:port`, `https://host` or `unix:/path` each, or a map with a weight. This or `builtin`.
+    /// `host:port`, `https://host`, `unix:/path` or the name of SRV records (`_orders._tcp.internal`) each, or a map with a
+    /// weight. This or `builtin`.
     endpoints: Option<Endpoints>,
     /// `echo`: Keygate answers itself with what would have reached an upstream. This or `endpoints`.
     builtin: Option<Builtin>,
@@ -181,6 +187,8 @@ pub(in crate::config) struct Section {
     health: Option<TypedNode<health::Section>>,
     /// Names, authorities and a client certificate for `https://` endpoints.
     tls: Option<TypedNode<upstream_tls::Section>>,
+    /// Name servers that are asked for the names in `endpoints`, such as `127.0.0.1:8600`. Default: those of the system.
+    name_servers: Option<Texts<NameServer>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -222,6 +230,7 @@ fn upstream(
     let endpoints = section.endpoints.map(|endpoints| endpoint::convert(endpoints, checker));
     let tls = upstream_tls::convert(section.tls, endpoints.as_deref().unwrap_or_default(), checker);
     let protocol = protocol(section.protocol, endpoints.as_deref().unwrap_or_default(), checker);
+    let name_servers = name_server::convert(section.name_servers, endpoints.as_deref().unwrap_or_default(), checker);
     let balance = balance::balance(section.balance, section.hash_by, checker);
     let ejection = balance::ejection(section.ejection, checker);
     let retries = balance::retries(section.retries, checker);
@@ -290,6 +299,7 @@ fn upstream(
         queue_time,
         health,
         tls: tls.map(Arc::new),
+        name_servers,
     })
 }
 

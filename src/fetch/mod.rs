@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod client;
 pub mod client_token;
 pub mod discovery;
+pub mod dns;
 pub mod file;
 pub mod introspect;
 pub mod jwks;

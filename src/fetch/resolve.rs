@@ -1,10 +1,10 @@
 //! Which addresses do the names of endpoints have? Names are resolved in the background, so that no request waits for
 //! DNS.
 
+use crate::fetch::dns;
 use crate::upstream::EndpointSource;
 use crate::upstream::Upstream;
 use crate::upstream::source::LookupChange;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,19 +17,12 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Resolves the name of `source`, for which [`EndpointSource::begin_lookup`] returned `true`, and gives its addresses to
 /// `upstream`. After a failed look-up, the old addresses stay in use.
 pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
-    let Some((host, port)) = source.name() else {
+    let Some(host) = source.host().name() else {
         return;
     };
-    let result = match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await {
-        Ok(Ok(found)) => {
-            let addresses: Vec<SocketAddr> = found.collect();
-            if addresses.is_empty() {
-                Err("the name has no address".to_owned())
-            } else {
-                Ok(addresses)
-            }
-        }
-        Ok(Err(error)) => Err(error.to_string()),
+    let lookup = dns::lookup(source.host(), &upstream.settings.name_servers);
+    let result = match tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await {
+        Ok(result) => result,
         Err(_) => Err(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())),
     };
     let change = source.end_lookup(result.is_err());
@@ -47,11 +40,11 @@ pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
         }
         (Some(LookupChange::Fails) | None, _) => {}
     }
-    if let Ok(addresses) = result
-        && source.replace(addresses)
+    if let Ok(targets) = result
+        && source.replace(targets)
     {
         let addresses = source.endpoints();
-        let addresses = addresses.iter().map(|endpoint| endpoint.address().to_string());
+        let addresses = addresses.iter().map(|found| found.endpoint.address().to_string());
         let addresses = addresses.collect::<Vec<_>>().join(", ");
         tracing::info!(upstream = upstream_name, host, addresses, "Endpoint addresses changed");
         upstream.refresh();

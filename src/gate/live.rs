@@ -350,7 +350,7 @@ mod tests {
         let upstream = |endpoints: &str| live.upstream(config(URL, endpoints).upstreams.values().next().unwrap());
         let uids = |upstream: &Upstream| -> Vec<u64> {
             let endpoints = upstream.endpoints();
-            endpoints.iter().map(|(endpoint, _, _)| endpoint.uid()).collect()
+            endpoints.iter().map(|found| found.endpoint.uid()).collect()
         };
         let first = upstream("\"127.0.0.1:80\", \"127.0.0.1:81\"");
         let second = upstream("{ address: \"127.0.0.1:81\", weight: 2 }, \"127.0.0.1:82\"");

@@ -25,6 +25,7 @@ use crate::runtime::config_files::LoadedConfig;
 use crate::runtime::install;
 use crate::runtime::issuer_key_files;
 use crate::upstream::EndpointState;
+use crate::upstream::ListedEndpoint;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
@@ -97,7 +98,7 @@ fn set_endpoint_gauges(live: &LiveState, metrics: &Metrics) {
         let endpoints = upstream.endpoints();
         let readings: Vec<EndpointReading> = endpoints
             .iter()
-            .map(|(endpoint, _, _)| EndpointReading {
+            .map(|ListedEndpoint { endpoint, .. }| EndpointReading {
                 address: endpoint.address().to_string(),
                 state: endpoint.state().as_str(),
                 is_in_service: endpoint.is_in_service(),

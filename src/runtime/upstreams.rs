@@ -9,8 +9,8 @@ use crate::control::admin::upstreams::Upstreams;
 use crate::gate::Gate;
 use crate::model::names::Name;
 use crate::model::upstream_failure::UpstreamFailure;
-use crate::upstream::Endpoint;
 use crate::upstream::EndpointState;
+use crate::upstream::ListedEndpoint;
 use crate::upstream::Upstream;
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl Upstreams for GateUpstreams {
         let Some(upstream) = self.upstream(name) else {
             return DrainOutcome::UnknownUpstream;
         };
-        let mut found = upstream.endpoints().into_iter().map(|(found, _, _)| found);
+        let mut found = upstream.endpoints().into_iter().map(|found| found.endpoint);
         let Some(found) = found.find(|found| found.address().to_string() == endpoint) else {
             return DrainOutcome::UnknownEndpoint;
         };
@@ -73,21 +73,17 @@ fn health(upstream: &Upstream) -> UpstreamHealth {
             Balance::ConsistentHash(_) => "consistent_hash",
         },
         panic: upstream.is_in_panic(),
-        endpoints: endpoints
-            .iter()
-            .map(|(endpoint, weight, tls)| EndpointHealth {
-                server_name: tls.as_ref().map(|tls| tls.server_name().to_owned()),
-                ..endpoint_health(endpoint, *weight)
-            })
-            .collect(),
+        endpoints: endpoints.iter().map(endpoint_health).collect(),
     }
 }
 
-fn endpoint_health(endpoint: &Endpoint, weight: u32) -> EndpointHealth {
+fn endpoint_health(listed: &ListedEndpoint) -> EndpointHealth {
+    let endpoint = &listed.endpoint;
     EndpointHealth {
         address: endpoint.address().to_string(),
-        server_name: None,
-        weight,
+        server_name: listed.tls.as_ref().map(|tls| tls.server_name().to_owned()),
+        weight: listed.weight,
+        priority: listed.priority,
         state: match endpoint.state() {
             EndpointState::Serving => EndpointStateView::Serving,
             EndpointState::Returning => EndpointStateView::Returning,

@@ -13,6 +13,8 @@ pub use endpoint::Absence;
 pub use endpoint::Endpoint;
 pub use endpoint::EndpointState;
 pub use source::EndpointSource;
+pub use source::Rank;
+pub use source::Target;
 pub use tls::TlsIdentity;
 
 use crate::config;
@@ -23,7 +25,6 @@ use crate::upstream::budget::RetryBudget;
 use crate::upstream::table::Draw;
 use crate::upstream::table::Member;
 use crate::upstream::table::Table;
-use crate::upstream::table::exceeds_half;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -68,6 +69,17 @@ pub struct Choice {
     pub tls: Option<Arc<TlsIdentity>>,
     /// Told when the request ends; `None` where no request waits for that.
     room: Option<Arc<Notify>>,
+}
+
+/// An endpoint of an upstream, and how it stands among the others.
+#[derive(Clone, Debug)]
+pub struct ListedEndpoint {
+    pub endpoint: Arc<Endpoint>,
+    pub weight: u32,
+    /// Endpoints get requests while none with a lower priority can serve.
+    pub priority: u16,
+    /// `None` without TLS.
+    pub tls: Option<Arc<TlsIdentity>>,
 }
 
 /// The reason for which no endpoint can have a request.
@@ -203,8 +215,8 @@ impl Upstream {
         self.state.budget.withdraw()
     }
 
-    /// Records that the endpoint failed a request, and ejects it where the settings say so and no more than half of the
-    /// endpoints are out of service then. Returns what to log.
+    /// Records that the endpoint failed a request, and ejects it where the settings say so and enough others are in service
+    /// then. Returns what to log.
     pub fn note_failure(&self, endpoint: &Endpoint, failure: UpstreamFailure, now: Tick) -> Option<StateChange> {
         let failures = endpoint.count_failure(failure, now);
         if let Some(ejection) = &self.settings.ejection
@@ -213,25 +225,13 @@ impl Upstream {
         {
             let snapshots = self.state.snapshots.lock();
             // Another request may have come first.
-            if !endpoint.has(Absence::Ejected) && self.may_eject(endpoint) {
+            if !endpoint.has(Absence::Ejected) && self.table.load().may_eject(endpoint) {
                 let time = endpoint.eject(ejection, now);
                 recompile(&snapshots);
                 return Some(StateChange::Ejected { time });
             }
         }
         failures.is_first.then_some(StateChange::Fails)
-    }
-
-    /// Returns whether at most half of the endpoints are out of service without `endpoint`.
-    fn may_eject(&self, endpoint: &Endpoint) -> bool {
-        let table = self.table.load();
-        let candidates = || {
-            let members = table.members.iter();
-            members.filter(|member| !member.endpoint.has(Absence::Drained))
-        };
-        let is_member = candidates().any(|member| member.endpoint.uid() == endpoint.uid());
-        let out = candidates().filter(|member| !member.endpoint.is_in_service()).count();
-        is_member && !exceeds_half(out + 1, candidates().count())
     }
 
     /// Records a response. Returns what to log.
@@ -335,15 +335,20 @@ impl Upstream {
 
     /// Returns whether so many endpoints are out of service that all are used.
     pub fn is_in_panic(&self) -> bool {
-        self.table.load().is_panic
+        self.table.load().is_panic()
     }
 
-    /// Returns the endpoints, each with the weight and the identity of its entry.
-    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, u32, Option<Arc<TlsIdentity>>)> {
+    /// Returns the endpoints that the upstream has now.
+    pub fn endpoints(&self) -> Vec<ListedEndpoint> {
         let table = self.table.load();
         let members = table.members.iter().map(|member| {
             let tls = self.entries.get(member.entry).and_then(|entry| entry.tls.clone());
-            (Arc::clone(&member.endpoint), member.weight, tls)
+            ListedEndpoint {
+                endpoint: Arc::clone(&member.endpoint),
+                weight: member.weight,
+                priority: member.priority,
+                tls,
+            }
         });
         members.collect()
     }
@@ -369,11 +374,12 @@ fn recompile(snapshots: &[Weak<Upstream>]) {
 fn members(entries: &[Entry]) -> Vec<Member> {
     let mut members = Vec::new();
     for (position, entry) in entries.iter().enumerate() {
-        for endpoint in entry.source.endpoints().iter() {
+        for found in entry.source.endpoints().iter() {
             members.push(Member {
-                endpoint: Arc::clone(endpoint),
+                endpoint: Arc::clone(&found.endpoint),
                 entry: position,
-                weight: entry.weight,
+                weight: found.rank.weight.unwrap_or(entry.weight),
+                priority: found.rank.priority,
             });
         }
     }

@@ -19,8 +19,31 @@ const LOOKUP_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct EndpointSource {
     host: EndpointHost,
-    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    endpoints: ArcSwap<Vec<SourceEndpoint>>,
     lookups: Mutex<Lookups>,
+}
+
+/// An address that a name has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub rank: Rank,
+}
+
+/// The place of an address among those of its upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// An endpoint gets requests while none with a lower priority can serve (RFC 2782). 0 without SRV records.
+    pub priority: u16,
+    /// From 1 to `config::endpoint::WEIGHT_MAX`. `None` without SRV records: that of the entry.
+    pub weight: Option<u32>,
+}
+
+/// An endpoint of an entry.
+#[derive(Clone, Debug)]
+pub struct SourceEndpoint {
+    pub endpoint: Arc<Endpoint>,
+    pub rank: Rank,
 }
 
 /// The look-ups of a name.
@@ -51,9 +74,13 @@ impl EndpointSource {
                 .parse::<IpAddr>()
                 .ok()
                 .map(|ip| EndpointAddress::Inet(SocketAddr::new(ip, *port))),
+            EndpointHost::Srv { .. } => None,
             EndpointHost::Unix { path } => Some(EndpointAddress::Unix(Arc::clone(path))),
         };
-        let endpoints = literal.map(|address| Arc::new(Endpoint::new(address)));
+        let endpoints = literal.map(|address| SourceEndpoint {
+            endpoint: Arc::new(Endpoint::new(address)),
+            rank: Rank::default(),
+        });
         Self {
             host: host.clone(),
             endpoints: ArcSwap::from_pointee(endpoints.into_iter().collect()),
@@ -61,45 +88,47 @@ impl EndpointSource {
         }
     }
 
-    /// Returns the name to resolve and the port of its addresses; `None` for a literal address and a unix socket.
-    pub fn name(&self) -> Option<(&str, u16)> {
-        match &self.host {
-            EndpointHost::Inet { host, port } if host.parse::<IpAddr>().is_err() => Some((host, *port)),
-            EndpointHost::Inet { .. } | EndpointHost::Unix { .. } => None,
-        }
+    pub const fn host(&self) -> &EndpointHost {
+        &self.host
     }
 
     /// Returns the endpoints that the entry has now.
-    pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+    pub fn endpoints(&self) -> Arc<Vec<SourceEndpoint>> {
         self.endpoints.load_full()
     }
 
-    /// Replaces the addresses of a name; those that stay keep their state. Returns whether that changed anything.
-    pub fn replace(&self, mut addresses: Vec<SocketAddr>) -> bool {
-        addresses.sort_unstable();
-        addresses.dedup();
+    /// Replaces the addresses of the name; those that stay keep their state. Returns whether that changed anything.
+    pub fn replace(&self, mut targets: Vec<Target>) -> bool {
+        targets.sort_unstable();
+        // Of several records with one address, that of the lowest priority counts.
+        targets.dedup_by_key(|target| target.address);
         let before = self.endpoints.load();
-        let is_same = before.len() == addresses.len()
-            && before
-                .iter()
-                .zip(&addresses)
-                .all(|(endpoint, address)| *endpoint.address() == EndpointAddress::Inet(*address));
+        let is_same = before.len() == targets.len()
+            && before.iter().zip(&targets).all(|(found, target)| {
+                *found.endpoint.address() == EndpointAddress::Inet(target.address) && found.rank == target.rank
+            });
         if is_same {
             return false;
         }
-        let endpoint = |address: SocketAddr| {
+        let endpoint = |Target { address, rank }: Target| {
             let address = EndpointAddress::Inet(address);
-            let existing = before.iter().find(|endpoint| *endpoint.address() == address);
-            existing.map_or_else(|| Arc::new(Endpoint::new(address.clone())), Arc::clone)
+            let existing = before.iter().find(|found| *found.endpoint.address() == address);
+            SourceEndpoint {
+                endpoint: existing.map_or_else(
+                    || Arc::new(Endpoint::new(address.clone())),
+                    |found| Arc::clone(&found.endpoint),
+                ),
+                rank,
+            }
         };
-        let endpoints: Vec<Arc<Endpoint>> = addresses.into_iter().map(endpoint).collect();
+        let endpoints: Vec<SourceEndpoint> = targets.into_iter().map(endpoint).collect();
         self.endpoints.store(Arc::new(endpoints));
         true
     }
 
     /// Asks for a look-up at once: an address of the name does not take connections any more.
     pub fn want_lookup(&self) {
-        if self.name().is_some() {
+        if self.host.name().is_some() {
             self.lookups.lock().is_wanted = true;
         }
     }
@@ -107,7 +136,7 @@ impl EndpointSource {
     /// Returns whether the name is to be looked up now: for the first time, after `every`, or because a failed connection
     /// asks for it. The caller then reports the result to [`Self::end_lookup`].
     pub fn begin_lookup(&self, every: Duration, now: Tick) -> bool {
-        if self.name().is_none() {
+        if self.host.name().is_none() {
             return false;
         }
         let has_none = self.endpoints.load().is_empty();
@@ -157,18 +186,38 @@ mod tests {
         })
     }
 
+    fn targets(addresses: &[SocketAddr]) -> Vec<Target> {
+        let target = |&address| Target {
+            address,
+            rank: Rank::default(),
+        };
+        addresses.iter().map(target).collect()
+    }
+
     #[test]
     fn the_addresses_of_a_name_keep_their_state() {
         let [one, two, three]: [SocketAddr; 3] = [1, 2, 3].map(|last| ([192, 0, 2, last], 80).into());
         let source = source("api.example");
         assert!(source.endpoints().is_empty());
-        assert!(source.replace(vec![two, one, two]));
+        assert!(source.replace(targets(&[two, one, two])));
         let before = source.endpoints();
-        assert!(!source.replace(vec![one, two]), "nothing changed");
-        assert!(source.replace(vec![two, three]));
+        assert!(!source.replace(targets(&[one, two])), "nothing changed");
+        assert!(source.replace(targets(&[two, three])));
         let after = source.endpoints();
-        assert!(Arc::ptr_eq(&before[1], &after[0]));
-        assert_eq!(*after[1].address(), EndpointAddress::Inet(three));
+        assert!(Arc::ptr_eq(&before[1].endpoint, &after[0].endpoint));
+        assert_eq!(*after[1].endpoint.address(), EndpointAddress::Inet(three));
+        // Another rank is a change, and of two ranks the better one counts.
+        let ranked = |priority| Target {
+            address: two,
+            rank: Rank {
+                priority,
+                weight: Some(7),
+            },
+        };
+        assert!(source.replace(vec![ranked(2), ranked(1)]));
+        let ranks: Vec<Rank> = source.endpoints().iter().map(|found| found.rank).collect();
+        assert_eq!(ranks, [ranked(1).rank]);
+        assert!(Arc::ptr_eq(&after[0].endpoint, &source.endpoints()[0].endpoint));
     }
 
     #[test]
@@ -180,7 +229,7 @@ mod tests {
         assert!(!source.begin_lookup(EVERY, at(999)) && source.begin_lookup(EVERY, at(1_000)));
         assert_eq!(source.end_lookup(true), None, "a repetition");
         assert!(source.begin_lookup(EVERY, at(2_000)));
-        source.replace(vec![([192, 0, 2, 1], 80).into()]);
+        source.replace(targets(&[([192, 0, 2, 1], 80).into()]));
         assert_eq!(source.end_lookup(false), Some(LookupChange::Succeeds { failures: 2 }));
         assert!(!source.begin_lookup(EVERY, at(11_999)) && source.begin_lookup(EVERY, at(12_000)));
         assert_eq!(source.end_lookup(false), None);

@@ -8,6 +8,7 @@ use crate::upstream::endpoint::Absence;
 use crate::upstream::endpoint::Endpoint;
 use pingora_ketama::Bucket;
 use pingora_ketama::Continuum;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,19 +25,30 @@ pub(super) struct Member {
     pub entry: usize,
     /// From 1 to `config::endpoint::WEIGHT_MAX`.
     pub weight: u32,
+    /// Members get requests while none with a lower priority can serve.
+    pub priority: u16,
 }
 
 /// The endpoints that get requests now.
 pub(super) struct Table {
     pub members: Box<[Member]>,
-    /// Positions in `members`: each endpoint in service as often as its weight says, spread evenly.
+    /// The members that get requests.
+    audience: Audience,
+    /// Positions in `members`: each one that gets requests as often as its weight says, spread evenly.
     schedule: Box<[u32]>,
     ring: Option<Ring>,
-    /// `true` where so many endpoints fail their health check that the check itself is probably wrong, or the rest would
-    /// break down under the load: then all are used.
-    pub is_panic: bool,
     /// `true` where an endpoint gets a part of its weight only.
     has_returning: bool,
+}
+
+/// The members of a table that get requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    /// Those in service with this priority.
+    Priority(u16),
+    /// All but the drained ones: so many fail their health check that the check itself is probably wrong, or the rest would break
+    /// down under the load.
+    All,
 }
 
 /// The ring of a consistent hash.
@@ -66,12 +78,8 @@ impl Draw<'_> {
 impl Table {
     pub(super) fn compile(members: Vec<Member>, balance: &Balance) -> Self {
         let members: Box<[Member]> = members.into();
-        let is_candidate = |member: &Member| !member.endpoint.has(Absence::Drained);
-        let candidates = members.iter().filter(|member| is_candidate(member)).count();
-        let in_service = members.iter().filter(|member| member.endpoint.is_in_service()).count();
-        let is_panic = exceeds_half(candidates - in_service, candidates);
-        let gets_requests = |member: &Member| member.endpoint.is_in_service() || (is_panic && is_candidate(member));
-        let schedule = schedule(&members, gets_requests);
+        let audience = Audience::of(&members);
+        let schedule = schedule(&members, |member| audience.has(member));
         let ring = match balance {
             Balance::ConsistentHash(_) => Some(Ring::new(&members)),
             Balance::RoundRobin | Balance::Random | Balance::LeastRequests => None,
@@ -79,10 +87,29 @@ impl Table {
         Self {
             has_returning: members.iter().any(|member| member.endpoint.share() < 100),
             members,
+            audience,
             schedule,
             ring,
-            is_panic,
         }
+    }
+
+    /// Returns whether so many endpoints are out of service that all are used.
+    pub(super) fn is_panic(&self) -> bool {
+        self.audience == Audience::All
+    }
+
+    /// Returns whether `endpoint` may be ejected: at most half of the members are out of service then, or those of another priority
+    /// take its requests.
+    pub(super) fn may_eject(&self, endpoint: &Endpoint) -> bool {
+        let members = &self.members;
+        let Some(ejected) = candidates(members).find(|member| member.endpoint.uid() == endpoint.uid()) else {
+            return false;
+        };
+        let out = candidates(members)
+            .filter(|member| !member.endpoint.is_in_service())
+            .count();
+        let mut others = candidates(members).filter(|member| member.priority != ejected.priority);
+        !exceeds_half(out + 1, candidates(members).count()) || others.any(|other| serves(members, other.priority))
     }
 
     /// Returns the member for one request; `None` if there is none.
@@ -131,7 +158,7 @@ impl Table {
             let address = ring.continuum.get_addr(&mut point)?;
             let position = *ring.positions.get(address)?;
             let member = self.members.get(position as usize)?;
-            if member.endpoint.is_in_service() || (self.is_panic && !member.endpoint.has(Absence::Drained)) {
+            if self.audience.has(member) {
                 return Some(member);
             }
         }
@@ -159,6 +186,37 @@ impl Table {
             .or_else(|| self.in_turn(draw.turn).find(|member| !draw.avoids(member)));
         other.unwrap_or(chosen)
     }
+}
+
+impl Audience {
+    /// Chooses the lowest priority of which at least half of the members are in service.
+    fn of(members: &[Member]) -> Self {
+        let priorities: BTreeSet<u16> = candidates(members).map(|member| member.priority).collect();
+        match priorities.iter().find(|&&priority| serves(members, priority)) {
+            Some(&priority) => Self::Priority(priority),
+            None if priorities.is_empty() => Self::Priority(0),
+            None => Self::All,
+        }
+    }
+
+    fn has(self, member: &Member) -> bool {
+        match self {
+            Self::Priority(priority) => member.priority == priority && member.endpoint.is_in_service(),
+            Self::All => !member.endpoint.has(Absence::Drained),
+        }
+    }
+}
+
+/// Returns the members that are not drained.
+fn candidates(members: &[Member]) -> impl Iterator<Item = &Member> {
+    members.iter().filter(|member| !member.endpoint.has(Absence::Drained))
+}
+
+/// Returns whether at least half of the members with this priority are in service.
+fn serves(members: &[Member], priority: u16) -> bool {
+    let ranked = || candidates(members).filter(|member| member.priority == priority);
+    let out = ranked().filter(|member| !member.endpoint.is_in_service()).count();
+    !exceeds_half(out, ranked().count())
 }
 
 impl Ring {
@@ -195,7 +253,7 @@ fn address_in_ring(address: &EndpointAddress) -> SocketAddr {
 }
 
 /// Returns whether `out` of `all` endpoints are more than the half that may be out of service.
-pub(super) const fn exceeds_half(out: usize, all: usize) -> bool {
+const fn exceeds_half(out: usize, all: usize) -> bool {
     out * 2 > all
 }
 
@@ -236,7 +294,7 @@ impl std::fmt::Debug for Table {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Table")
             .field("members", &self.members)
-            .field("is_panic", &self.is_panic)
+            .field("audience", &self.audience)
             .finish_non_exhaustive()
     }
 }

@@ -65,7 +65,10 @@ fn spread(upstream: &Upstream, requests: usize) -> BTreeMap<u16, usize> {
 
 fn endpoint(upstream: &Upstream, wanted: u16) -> Arc<Endpoint> {
     let mut endpoints = upstream.endpoints().into_iter();
-    endpoints.find(|(endpoint, _, _)| port(endpoint) == wanted).unwrap().0
+    endpoints
+        .find(|found| port(&found.endpoint) == wanted)
+        .unwrap()
+        .endpoint
 }
 
 fn fail(upstream: &Upstream, failing: u16, now: Tick) -> Option<StateChange> {
@@ -138,12 +141,69 @@ fn the_same_key_goes_to_the_same_endpoint_and_few_keys_move_with_an_endpoint() {
     assert!(all.min() > Some(100), "each endpoint has its part");
 }
 
+/// Returns the address 192.0.2.`port` with this port.
+fn target(port: u8, rank: Rank) -> Target {
+    Target {
+        address: SocketAddr::from(([192, 0, 2, port], port.into())),
+        rank,
+    }
+}
+
+/// Returns an upstream whose name has SRV records with these ports, priorities and weights.
+fn service(records: &[(u8, u16, u32)], more: &str) -> Arc<Upstream> {
+    let upstream = upstream_of(settings("_api._tcp.example", more), &Arc::default());
+    let targets = records.iter().map(|&(port, priority, weight)| {
+        let weight = Some(weight);
+        target(port, Rank { priority, weight })
+    });
+    upstream.entries()[0].source.replace(targets.collect());
+    upstream.refresh();
+    upstream
+}
+
+#[test]
+fn records_of_the_lowest_priority_that_serves_get_requests_by_their_weights() {
+    for balance in ["round_robin", "random", "least_requests", "consistent_hash"] {
+        let upstream = service(&[(1, 10, 3), (2, 10, 1), (3, 20, 1)], &format!("balance: {balance}"));
+        let ports: Vec<u16> = spread(&upstream, 400).into_keys().collect();
+        assert!(!ports.contains(&3), "{balance}: {ports:?}");
+        // Both of the first priority may go, because the second one takes over.
+        fail(&upstream, 1, at(1));
+        assert_eq!(spread(&upstream, 10), BTreeMap::from([(2, 10)]), "{balance}");
+        fail(&upstream, 2, at(1));
+        assert_eq!(spread(&upstream, 10), BTreeMap::from([(3, 10)]), "{balance}");
+        assert_eq!(
+            fail(&upstream, 3, at(1)),
+            Some(StateChange::Fails),
+            "nobody else is there"
+        );
+        assert!(!upstream.is_in_panic());
+        probe(&upstream, 2, true, at(2));
+        assert!(!spread(&upstream, 10).contains_key(&3), "{balance}");
+    }
+    let upstream = service(&[(1, 10, 3), (2, 10, 1)], "");
+    assert_eq!(spread(&upstream, 400), BTreeMap::from([(1, 300), (2, 100)]));
+}
+
+#[test]
+fn where_every_priority_fails_its_check_all_are_used() {
+    let upstream = service(&[(1, 1, 1), (2, 1, 1), (3, 2, 1)], "health: { tcp: true, failures: 1 }");
+    for failing in 1..=3 {
+        assert!(!upstream.is_in_panic());
+        upstream.note_check(&endpoint(&upstream, failing), Err("refused".to_owned()), at(1));
+    }
+    assert!(upstream.is_in_panic());
+    assert_eq!(spread(&upstream, 30).len(), 3);
+    upstream.drain(&endpoint(&upstream, 1), true, at(1));
+    assert_eq!(spread(&upstream, 30).len(), 2);
+}
+
 #[test]
 fn the_addresses_of_a_name_are_endpoints_each() {
     let upstream = upstream_of(settings("\"api.example:80\"", ""), &Arc::default());
     assert!(upstream.choose(b"", None).is_err(), "it was never resolved");
     let source = &upstream.entries()[0].source;
-    assert!(source.replace((1..=3).map(|last| SocketAddr::from(([192, 0, 2, last], 80))).collect()));
+    assert!(source.replace((1..=3).map(|last| target(last, Rank::default())).collect()));
     upstream.refresh();
     assert_eq!(upstream.endpoints().len(), 3);
     let chosen: Vec<EndpointAddress> = (0..3)
@@ -190,7 +250,7 @@ fn never_more_than_half_of_the_endpoints_are_ejected() {
         let ejected = upstream
             .endpoints()
             .iter()
-            .filter(|(endpoint, _, _)| endpoint.has(Absence::Ejected))
+            .filter(|found| found.endpoint.has(Absence::Ejected))
             .count();
         assert_eq!(ejected, out, "of {count}");
         assert_eq!(spread(&upstream, 100).len(), usize::from(count) - out);
@@ -261,6 +321,7 @@ fn a_choice_among_many_endpoints_reaches_each() {
             path: Path::new("/run/a.sock").into()
         })
         .endpoints()[0]
+            .endpoint
             .address(),
         EndpointAddress::Unix(_)
     ));
@@ -274,12 +335,7 @@ fn an_endpoint_has_no_more_requests_than_the_settings_allow() {
     let freed = port(&held.pop().unwrap().endpoint);
     assert_eq!(choose(&upstream), freed);
     drop(held);
-    assert!(
-        upstream
-            .endpoints()
-            .iter()
-            .all(|(endpoint, _, _)| endpoint.in_flight() == 0)
-    );
+    assert!(upstream.endpoints().iter().all(|found| found.endpoint.in_flight() == 0));
 }
 
 #[test]

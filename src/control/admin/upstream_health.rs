@@ -63,6 +63,8 @@ pub struct EndpointHealth {
     /// The name that its certificate must have; `null` without TLS.
     pub server_name: Option<String>,
     pub weight: u32,
+    /// Endpoints get requests while none with a lower priority can serve. 0 without SRV records.
+    pub priority: u16,
     pub state: EndpointStateView,
     /// Requests that it has now.
     pub in_flight: u32,

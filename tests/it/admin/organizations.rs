@@ -101,7 +101,7 @@ fn no_subscription_is_made_in_an_organization_that_is_deleted_at_the_same_time()
             (made, deleted.join().unwrap())
         });
         let is_expected = match deleted {
-            200 => made.iter().all(|status| *status == 422),
+            200 => made.iter().all(|status| *status == 409),
             409 => made.contains(&201),
             _ => false,
         };

@@ -140,6 +140,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         &["model/api_key.rs", "gate/destination.rs", "upstream/table.rs"],
     ),
     ("pingora_ketama", &["upstream/table.rs"]),
+    ("hickory_resolver", &["fetch/dns.rs"]),
     (
         "arc_swap",
         &[

@@ -14,6 +14,7 @@ pub mod http2_bridge;
 pub mod http2_upstream;
 pub mod lane;
 mod local_gate;
+pub mod name_server;
 pub mod output;
 mod program;
 pub mod issuer;

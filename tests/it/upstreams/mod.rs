@@ -3,6 +3,7 @@
 mod balance;
 mod failing;
 mod health;
+mod names;
 mod operate;
 mod queue;
 mod retries;

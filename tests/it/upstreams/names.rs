@@ -1,0 +1,107 @@
+//! Which endpoints do the names of an upstream stand for?
+
+use super::GET;
+use super::counts;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
+use crate::support::RawClient;
+use crate::support::RefusingAddress;
+use crate::support::RunningGate;
+use crate::support::lane::lanes;
+use crate::support::name_server::NameServer;
+use crate::support::still_clock;
+use crate::support::wait_until;
+use std::time::Duration;
+
+const SERVICE: &str = "_api._tcp.internal";
+
+/// Returns a configuration with one open route to the service, whose records `server` has.
+fn config(server: &NameServer) -> String {
+    let upstream = format!("endpoints: [{SERVICE}]\nname_servers: [\"{}\"]", server.address());
+    GatewayBuilder::new()
+        .upstream_with("api", &upstream)
+        .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api")
+        .yaml()
+}
+
+fn status(gate: &RunningGate) -> u16 {
+    RawClient::connect(gate.data()).exchange(GET).status
+}
+
+/// Waits until the gate knows `count` endpoints.
+fn wait_for_endpoints(gate: &RunningGate, addresses: &[std::net::SocketAddr]) {
+    for address in addresses {
+        let series = format!("keygate_upstream_endpoint_in_service{{endpoint=\"{address}\",upstream=\"api\"}}");
+        wait_until("the name is looked up", || gate.metric(&series) == 1.0);
+    }
+}
+
+lanes!(srv_records_say_ports_weights_and_who_stands_by);
+fn srv_records_say_ports_weights_and_who_stands_by() {
+    let [heavy, light, standby] = [(); 3].map(|()| FakeUpstream::start());
+    let server = NameServer::start();
+    server.set_service(
+        SERVICE,
+        &[
+            (heavy.address(), 10, 30_000),
+            (light.address(), 10, 10_000),
+            (standby.address(), 20, 1),
+        ],
+    );
+    let gate = LocalGate::start(&config(&server));
+    gate.wait_ready();
+    wait_for_endpoints(&gate, &[heavy.address(), light.address(), standby.address()]);
+    assert!((0..133).all(|_| status(&gate) == 200));
+    // 100 and 33 of 133: weights are scaled to at most 100.
+    assert_eq!(counts(&[&heavy, &light, &standby]), [100, 33, 0]);
+}
+
+lanes!(a_failed_connection_has_the_name_looked_up_at_once: own, filter_http1);
+fn a_failed_connection_has_the_name_looked_up_at_once() {
+    let (gone, moved) = (RefusingAddress::new(), FakeUpstream::start());
+    let server = NameServer::start();
+    server.set_service(SERVICE, &[(gone.address(), 1, 1)]);
+    let clock = still_clock();
+    let gate = LocalGate::start_at(&clock, &config(&server), &[]);
+    gate.wait_ready();
+    wait_for_endpoints(&gate, &[gone.address()]);
+    assert_eq!(server.service_queries(SERVICE), 1);
+    server.set_service(SERVICE, &[(moved.address(), 1, 1)]);
+    assert_eq!(status(&gate), 502);
+    // Nine seconds before the next look-up in turn.
+    clock.advance(Duration::from_secs(1));
+    wait_until("the service has moved", || status(&gate) == 200);
+    assert_eq!(server.service_queries(SERVICE), 2);
+    let series = format!(
+        "keygate_upstream_endpoint_in_service{{endpoint=\"{}\",upstream=\"api\"}}",
+        gone.address()
+    );
+    assert_eq!(gate.metric(&series), 0.0, "its series are gone");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_503_and_said_once() {
+    let (server, upstream) = (NameServer::start(), FakeUpstream::start());
+    let gate = Binary::start(&config(&server));
+    gate.wait_ready();
+    wait_until("the name was asked for twice", || server.service_queries(SERVICE) >= 2);
+    assert_eq!(status(&gate), 503);
+    server.set_service(SERVICE, &[(upstream.address(), 1, 1)]);
+    wait_until("the name resolves", || status(&gate) == 200);
+    let again = "Endpoint name resolves again";
+    wait_until("the log says so", || gate.output().contains(again));
+    let output = gate.output();
+    let fails: Vec<&str> = output
+        .lines()
+        .filter(|line| line.contains("does not resolve"))
+        .collect();
+    assert_eq!(fails.len(), 1, "{output}");
+    assert!(
+        fails[0].contains(SERVICE) && fails[0].contains("there is no such name"),
+        "{}",
+        fails[0]
+    );
+    assert_eq!(output.matches(again).count(), 1);
+}
