@@ -230,7 +230,7 @@ pub(in crate::config) struct ParameterName(String);
 
 impl FromText for ParameterName {
     const DESCRIPTION: &'static str = "the name of a query parameter, such as `version`";
-    const PATTERN: &'static str = "[^\\n]+";
+    const PATTERN: &'static str = "[^\\n;]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.chars().any(char::is_control) {
@@ -238,6 +238,12 @@ impl FromText for ParameterName {
         }
         if has_escape(text) {
             return Err(format!("{}\nwrite it decoded, without `%`", mismatch::<Self>()));
+        }
+        if text.contains(';') {
+            return Err(format!(
+                "{}\nsome servers take `;` for a separator of parameters, so that no such name is certain",
+                mismatch::<Self>()
+            ));
         }
         Ok(Self(text.to_owned()))
     }

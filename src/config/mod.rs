@@ -162,7 +162,6 @@ pub use timeouts::Timeouts;
 pub use token_endpoint::TokenEndpoint;
 pub use upstream::Upstream;
 pub use upstream::UpstreamKind;
-pub use upstream::UpstreamProtocol;
 pub use upstream_tls::UpstreamTls;
 
 use crate::config::check::Checker;

@@ -115,21 +115,21 @@ impl<P> std::fmt::Debug for Guard<P> {
     }
 }
 
-/// Runs the upkeep until the server shuts down. A service that depends on it (`ServiceHandle::add_dependency`) starts once each
-/// issuer has keys, or its `start_wait` is over.
+/// Runs the upkeep until the server shuts down. A service that depends on it (`ServiceHandle::add_dependency`) starts after
+/// [`crate::Gate::start_wait`].
 #[async_trait]
 impl BackgroundService for Upkeep {
     async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let mut stop = shutdown.clone();
-        let first_keys = self.first_keys();
-        let first_keys = async {
+        let start_wait = self.start_wait();
+        let start_wait = async {
             tokio::select! {
-                () = first_keys => {}
+                () = start_wait => {}
                 _ = stop.wait_for(|stopping| *stopping) => {}
             }
             ready.notify_ready();
         };
-        tokio::join!(self.start(shutdown), first_keys);
+        tokio::join!(self.start(shutdown), start_wait);
     }
 
     async fn start(&self, mut shutdown: ShutdownWatch) {

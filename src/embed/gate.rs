@@ -15,7 +15,7 @@ use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
 use crate::runtime::config_files;
 use crate::runtime::config_files::LoadError;
-use crate::runtime::first_keys;
+use crate::runtime::start_wait;
 use http::request::Parts;
 use std::io;
 use std::net::Ipv4Addr;
@@ -130,10 +130,11 @@ impl Gate {
         self.readiness.report().status != Condition::Failing
     }
 
-    /// Waits until each issuer has keys, or its `start_wait` is over. Call this beside [`Upkeep::run`], before the first request: a
-    /// token of an issuer without keys is answered with 503.
-    pub async fn first_keys(&self) {
-        first_keys::wait(&self.gate.snapshot()).await;
+    /// Waits until each issuer has keys, each OAuth client of an upstream a token, and each name of an endpoint was looked up, or
+    /// until the time for that is over (`start_wait` of an issuer, else 5 s). Call this beside [`Upkeep::run`], before the first
+    /// request: one that needs any of these is answered with 503.
+    pub async fn start_wait(&self) {
+        start_wait::wait(&self.gate).await;
     }
 
     pub(super) fn shared(&self) -> Arc<gate::Gate> {

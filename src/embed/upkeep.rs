@@ -5,11 +5,11 @@ use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::config_files::ConfigCheck;
 use crate::runtime::config_files::LoadedConfig;
-use crate::runtime::first_keys;
 use crate::runtime::housekeeping;
 use crate::runtime::reload::HostProcess;
 use crate::runtime::reload::Reloader;
 use crate::runtime::restart::StartSettings;
+use crate::runtime::start_wait;
 use crate::runtime::ticks::every;
 use crate::runtime::watch::CHECK_INTERVAL;
 use std::path::PathBuf;
@@ -67,14 +67,13 @@ impl Upkeep {
         self.work().await;
     }
 
-    /// Returns a wait until each issuer has keys, or its `start_wait` is over; no wait if the work has begun. Something has to run
-    /// the work meanwhile.
-    pub(super) fn first_keys(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Returns the wait of [`crate::Gate::start_wait`]; no wait if the work has begun. Something has to run the work meanwhile.
+    pub(super) fn start_wait(&self) -> impl Future<Output = ()> + Send + use<> {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = work.as_ref().map(|work| work.gate.snapshot());
+        let gate = work.as_ref().map(|work| Arc::clone(&work.gate));
         async move {
-            if let Some(snapshot) = snapshot {
-                first_keys::wait(&snapshot).await;
+            if let Some(gate) = gate {
+                start_wait::wait(&gate).await;
             }
         }
     }

@@ -25,9 +25,21 @@ pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
         Ok(result) => result,
         Err(_) => Err(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())),
     };
-    let change = source.end_lookup(result.is_err());
-    let (upstream_name, problem) = (upstream.name().as_str(), result.as_ref().err());
-    match (change, problem) {
+    let upstream_name = upstream.name().as_str();
+    let problem = match result {
+        Ok(targets) => {
+            if source.replace(targets) {
+                let addresses = source.endpoints();
+                let addresses = addresses.iter().map(|found| found.endpoint.address().to_string());
+                let addresses = addresses.collect::<Vec<_>>().join(", ");
+                tracing::info!(upstream = upstream_name, host, addresses, "Endpoint addresses changed");
+                upstream.refresh();
+            }
+            None
+        }
+        Err(problem) => Some(problem),
+    };
+    match (source.end_lookup(problem.is_some()), problem) {
         (Some(LookupChange::Fails), Some(problem)) => tracing::warn!(
             upstream = upstream_name,
             host,
@@ -39,14 +51,5 @@ pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
             tracing::info!(upstream = upstream_name, host, failures, "Endpoint name resolves again");
         }
         (Some(LookupChange::Fails) | None, _) => {}
-    }
-    if let Ok(targets) = result
-        && source.replace(targets)
-    {
-        let addresses = source.endpoints();
-        let addresses = addresses.iter().map(|found| found.endpoint.address().to_string());
-        let addresses = addresses.collect::<Vec<_>>().join(", ");
-        tracing::info!(upstream = upstream_name, host, addresses, "Endpoint addresses changed");
-        upstream.refresh();
     }
 }

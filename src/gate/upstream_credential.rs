@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::sync::SetOnce;
 
 /// The shortest time between an attempt and one that a refusal of the upstream asks for. Without it, an upstream that
 /// refuses every token would have one fetched for each request.
@@ -46,6 +47,8 @@ pub struct ClientToken {
     settings: OauthClient,
     held: ArcSwapOption<HeldToken>,
     wake: Notify,
+    /// Set once there was a token.
+    fetched: SetOnce<()>,
     /// The start of the last attempt to fetch a token.
     last_started: AtomicU64,
 }
@@ -64,6 +67,7 @@ impl ClientToken {
             settings,
             held: ArcSwapOption::empty(),
             wake: Notify::new(),
+            fetched: SetOnce::new(),
             last_started: AtomicU64::new(0),
         }
     }
@@ -72,8 +76,11 @@ impl ClientToken {
     /// must not refuse requests until the next token is there.
     pub fn after(before: &Self, settings: OauthClient) -> Self {
         let token = Self::new(settings);
-        if token.settings.asks_like(&before.settings) {
-            token.held.store(before.held.load_full());
+        if token.settings.asks_like(&before.settings)
+            && let Some(held) = before.held.load_full()
+        {
+            token.held.store(Some(held));
+            let _ = token.fetched.set(());
         }
         token
     }
@@ -105,6 +112,13 @@ impl ClientToken {
     /// Puts a fetched token in the place of the one before. For the fetcher.
     pub fn replace(&self, held: HeldToken) {
         self.held.store(Some(Arc::new(held)));
+        // It may be set: this is not the first token.
+        let _ = self.fetched.set(());
+    }
+
+    /// Waits until there was a token.
+    pub async fn fetched(&self) {
+        self.fetched.wait().await;
     }
 
     /// Records the start of an attempt to fetch a token. For the fetcher.

@@ -31,7 +31,7 @@ pub mod upstreams;
 pub mod key_verifier;
 #[cfg(feature = "gateway")]
 pub mod descriptors;
-pub mod first_keys;
+pub mod start_wait;
 pub mod issuer_key_files;
 pub mod signing_key;
 pub mod restart;

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::SetOnce;
 
 /// The shortest time between two look-ups that failed connections ask for.
 const LOOKUP_AGAIN: Duration = Duration::from_secs(1);
@@ -21,6 +22,8 @@ pub struct EndpointSource {
     host: EndpointHost,
     endpoints: ArcSwap<Vec<SourceEndpoint>>,
     lookups: Mutex<Lookups>,
+    /// Set after the first look-up.
+    looked_up: SetOnce<()>,
 }
 
 /// An address that a name has now.
@@ -85,6 +88,7 @@ impl EndpointSource {
             host: host.clone(),
             endpoints: ArcSwap::from_pointee(endpoints.into_iter().collect()),
             lookups: Mutex::default(),
+            looked_up: SetOnce::new(),
         }
     }
 
@@ -155,8 +159,17 @@ impl EndpointSource {
         is_due
     }
 
-    /// Records the result of a look-up. Returns what to log: repetitions are counted, not told.
+    /// Waits until the name was looked up. An address is not.
+    pub async fn looked_up(&self) {
+        if self.host.name().is_some() {
+            self.looked_up.wait().await;
+        }
+    }
+
+    /// Records the result of a look-up, after [`Self::replace`]. Returns what to log: repetitions are counted, not told.
     pub fn end_lookup(&self, has_failed: bool) -> Option<LookupChange> {
+        // It may be set: this is not the first look-up.
+        let _ = self.looked_up.set(());
         let mut lookups = self.lookups.lock();
         lookups.is_running = false;
         if has_failed {

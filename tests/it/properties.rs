@@ -49,6 +49,40 @@ fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| format!("/{}", pieces.concat()))
 }
 
+/// Generates queries from pieces of the names that are looked for, and from what separates and escapes.
+fn query() -> impl Strategy<Value = String> {
+    let piece = fragments(
+        &[
+            "version",
+            "%76ersion",
+            "dry+run",
+            "dry%20run",
+            "%C3%A9",
+            "%c3%a9",
+            "a%26b",
+            "x%3Dy",
+            "x=y",
+            "=",
+            "=",
+            "&",
+            "&",
+            ";",
+            "%3B",
+            "%26",
+            "%",
+            "%2",
+            "%ff",
+            "%00",
+            "+",
+            "1",
+            "VERSION",
+            "version[]",
+        ],
+        "[a-z0-9%=&;+]{0,4}",
+    );
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
 /// Generates heads from valid and nearly valid lines.
 fn head() -> impl Strategy<Value = String> {
     let start = prop::sample::select(vec![
@@ -328,6 +362,11 @@ proptest! {
     }
 
     #[test]
+    fn a_matched_parameter_has_one_reading(query in query()) {
+        invariants::query::check(query.as_bytes());
+    }
+
+    #[test]
     fn s101_a_head_that_is_let_through_means_the_same_to_another_parser(head in head()) {
         invariants::head::check(head.as_bytes());
     }
@@ -360,6 +399,7 @@ proptest! {
     #[test]
     fn bytes_of_any_kind_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         invariants::path::check(&bytes);
+        invariants::query::check(&bytes);
         invariants::head::check(&bytes);
         invariants::chunks::check(&bytes);
         invariants::response::check(&bytes);
@@ -383,6 +423,7 @@ fn what_fuzzing_starts_from_keeps_the_invariants() {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus"));
     for (target, check) in [
         ("path", invariants::path::check as fn(&[u8])),
+        ("query", invariants::query::check),
         ("head", invariants::head::check),
         ("chunks", invariants::chunks::check),
         ("response", invariants::response::check),

@@ -11,8 +11,10 @@ use crate::support::get;
 use crate::support::lane::lanes;
 use crate::support::still_clock;
 use crate::support::wait_until;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::time::Duration;
 
 lanes!(s085_the_credential_of_an_upstream_goes_to_it_alone);
@@ -164,6 +166,22 @@ fn s085_an_access_token_of_keygates_own_goes_to_its_upstream_alone() {
         gate.metric("keygate_upstream_credential_remaining_seconds{upstream=\"own\"}"),
         3600.0
     );
+}
+
+#[test]
+fn a_start_waits_for_the_first_token() {
+    let (endpoint, upstream) = (FakeUpstream::start(), FakeUpstream::start());
+    let (asked, was_asked) = mpsc::channel::<()>();
+    let was_asked = Mutex::new(was_asked);
+    endpoint.respond_with(move |_| {
+        // A gate that does not wait is asked meanwhile.
+        let _ = was_asked.lock().unwrap().recv_timeout(Duration::from_millis(200));
+        b"HTTP/1.1 200 OK\r\nContent-Length: 42\r\n\r\n{\"access_token\":\"t\",\"token_type\":\"Bearer\"}".to_vec()
+    });
+    let gate = LocalGate::start_with(&with_client(&endpoint, &upstream, ""), &[("secret", "s3cret")]);
+    let status = send(&gate, "/own").status;
+    let _ = asked.send(());
+    assert_eq!(status, 200);
 }
 
 #[test]

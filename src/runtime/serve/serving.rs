@@ -21,7 +21,6 @@ use crate::runtime::admin::socket::Socket;
 use crate::runtime::descriptors;
 use crate::runtime::descriptors::Room;
 use crate::runtime::echo;
-use crate::runtime::first_keys;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::housekeeping;
@@ -37,6 +36,7 @@ use crate::runtime::serve::error::StartError;
 use crate::runtime::serve::opened::ControlSide;
 use crate::runtime::serve::opened::Opened;
 use crate::runtime::signals::Signals;
+use crate::runtime::start_wait;
 use crate::runtime::store_watch;
 use crate::runtime::tls::Listeners;
 use crate::runtime::upstreams::GateUpstreams;
@@ -142,10 +142,9 @@ impl Opened {
             self.sockets.admin,
             self.sockets.echo,
         );
-        let snapshot = self.gate.snapshot();
         self.background.block_on(async {
             tokio::select! {
-                () = first_keys::wait(&snapshot) => {}
+                () = start_wait::wait(&self.gate) => {}
                 () = stop => {}
             }
         });

@@ -60,6 +60,8 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "proxy/probe.rs",
             // Requests wait for an endpoint that has room.
             "upstream/mod.rs",
+            // A start waits for the first look-up of a name.
+            "upstream/source.rs",
             "proxy/exchange/",
             "proxy/forward/stream_end.rs",
             "gate/authenticate/jwks_cache.rs",
@@ -251,6 +253,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "proxy/filter/guard.rs",
             "proxy/http1/",
             "proxy/exchange/mod.rs",
+            "proxy/exchange/attempts.rs",
             "proxy/forward/stream_end.rs",
             // Measures how long a transaction takes.
             "store/sqlite/writer.rs",

@@ -10,5 +10,6 @@ pub mod credential;
 pub mod head;
 pub mod jwks;
 pub mod path;
+pub mod query;
 pub mod response;
 pub mod token;

@@ -27,6 +27,7 @@ struct State {
     records: Vec<Record>,
     /// The queries so far, by name and type.
     queries: Vec<(Name, RecordType)>,
+    is_silent: bool,
 }
 
 impl NameServer {
@@ -39,7 +40,9 @@ impl NameServer {
             let mut buffer = [0; 4096];
             while let Ok((length, client)) = socket.recv_from(&mut buffer) {
                 let response = shared.lock().unwrap().respond(&buffer[..length]);
-                socket.send_to(&response, client).unwrap();
+                if let Some(response) = response {
+                    socket.send_to(&response, client).unwrap();
+                }
             }
         });
         Self { address, state }
@@ -70,6 +73,27 @@ impl NameServer {
         }
     }
 
+    /// Replaces the addresses of the host `name`.
+    pub fn set_addresses(&self, name: &str, addresses: &[Ipv4Addr]) {
+        let name = absolute(name);
+        let mut state = self.state.lock().unwrap();
+        state.records.retain(|record| record.name != name);
+        let records = addresses
+            .iter()
+            .map(|ip| Record::from_rdata(name.clone(), 1, RData::A(A(*ip))));
+        state.records.extend(records);
+    }
+
+    /// Has the server say nothing, or speak again.
+    pub fn set_silent(&self, is_silent: bool) {
+        self.state.lock().unwrap().is_silent = is_silent;
+    }
+
+    /// Returns the number of all queries.
+    pub fn queries(&self) -> usize {
+        self.state.lock().unwrap().queries.len()
+    }
+
     /// Returns the number of queries for the SRV records of `name`.
     pub fn service_queries(&self, name: &str) -> usize {
         let asked = (absolute(name), RecordType::SRV);
@@ -79,7 +103,7 @@ impl NameServer {
 }
 
 impl State {
-    fn respond(&mut self, query: &[u8]) -> Vec<u8> {
+    fn respond(&mut self, query: &[u8]) -> Option<Vec<u8>> {
         let query = Message::from_vec(query).unwrap();
         let mut response = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
         response.metadata.recursion_available = true;
@@ -95,7 +119,7 @@ impl State {
             response.add_answers(named().filter(|record| record.record_type() == kind).cloned());
             response.add_query(question.clone());
         }
-        response.to_vec().unwrap()
+        (!self.is_silent).then(|| response.to_vec().unwrap())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which endpoint gets a request?
 
+use super::GET;
 use super::config;
 use super::counts;
 use crate::support::FakeUpstream;
@@ -10,6 +11,8 @@ use crate::support::RunningGate;
 use crate::support::api_key;
 use crate::support::lane::lanes;
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 fn get(gate: &RunningGate, fields: &str) {
     let request = format!("GET /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
@@ -99,6 +102,40 @@ fn requests_of_one_principal_go_to_the_same_endpoint() {
         let principals: BTreeSet<_> = received.iter().map(|request| request.headers_named(name)[0]).collect();
         assert_eq!(received.len(), 3 * principals.len());
     }
+}
+
+lanes!(reloads_under_load_lose_no_request: own, filter_http1, filter_http2);
+fn reloads_under_load_lose_no_request() {
+    const RELOADS: usize = 30;
+    let [one, two, three] = [(); 3].map(|()| FakeUpstream::start());
+    let gate = LocalGate::start(&config(&[one.address(), two.address()], ""));
+    gate.wait_ready();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients = [(); 4].map(|()| {
+            scope.spawn(|| {
+                let mut client = RawClient::connect(gate.data());
+                let mut requests = 0;
+                while !is_over.load(Ordering::SeqCst) {
+                    assert_eq!(client.exchange(GET).status, 200);
+                    requests += 1;
+                }
+                requests
+            })
+        });
+        for round in 0..RELOADS {
+            let endpoints = [[one.address(), two.address()], [two.address(), three.address()]][round % 2];
+            let more = [
+                "",
+                "balance: least_requests",
+                "balance: consistent_hash\nrequests_max: 100",
+            ][round % 3];
+            gate.reload(&config(&endpoints, more));
+        }
+        is_over.store(true, Ordering::SeqCst);
+        let requests: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert!(requests > RELOADS, "{requests}");
+    });
 }
 
 lanes!(a_reload_loses_no_request_and_keeps_what_is_known_of_endpoints: own, filter_http1);

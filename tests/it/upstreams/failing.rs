@@ -3,6 +3,7 @@
 use super::GET;
 use super::POST;
 use super::config;
+use super::in_service;
 use crate::support::FakeUpstream;
 use crate::support::LocalGate;
 use crate::support::RawClient;
@@ -26,11 +27,6 @@ const FAULTS: [(Fault, u16); 4] = [
 fn statuses(gate: &RunningGate, request: &str, count: usize) -> Vec<u16> {
     let send = |_| RawClient::connect(gate.data()).exchange(request).status;
     (0..count).map(send).collect()
-}
-
-fn in_service(gate: &RunningGate, endpoint: impl std::fmt::Display) -> bool {
-    let series = format!("keygate_upstream_endpoint_in_service{{endpoint=\"{endpoint}\",upstream=\"api\"}}");
-    gate.metric(&series) == 1.0
 }
 
 lanes!(an_endpoint_that_fails_costs_one_request);

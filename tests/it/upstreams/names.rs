@@ -2,6 +2,7 @@
 
 use super::GET;
 use super::counts;
+use super::in_service;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -13,13 +14,19 @@ use crate::support::lane::lanes;
 use crate::support::name_server::NameServer;
 use crate::support::still_clock;
 use crate::support::wait_until;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const SERVICE: &str = "_api._tcp.internal";
 
 /// Returns a configuration with one open route to the service, whose records `server` has.
 fn config(server: &NameServer) -> String {
-    let upstream = format!("endpoints: [{SERVICE}]\nname_servers: [\"{}\"]", server.address());
+    config_of(SERVICE, server)
+}
+
+fn config_of(endpoint: &str, server: &NameServer) -> String {
+    let upstream = format!("endpoints: [\"{endpoint}\"]\nname_servers: [\"{}\"]", server.address());
     GatewayBuilder::new()
         .upstream_with("api", &upstream)
         .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api")
@@ -30,11 +37,10 @@ fn status(gate: &RunningGate) -> u16 {
     RawClient::connect(gate.data()).exchange(GET).status
 }
 
-/// Waits until the gate knows `count` endpoints.
-fn wait_for_endpoints(gate: &RunningGate, addresses: &[std::net::SocketAddr]) {
+/// Waits until the gate knows an endpoint at each of `addresses`.
+fn wait_for_endpoints(gate: &RunningGate, addresses: &[SocketAddr]) {
     for address in addresses {
-        let series = format!("keygate_upstream_endpoint_in_service{{endpoint=\"{address}\",upstream=\"api\"}}");
-        wait_until("the name is looked up", || gate.metric(&series) == 1.0);
+        wait_until("the name is looked up", || in_service(gate, address));
     }
 }
 
@@ -50,9 +56,8 @@ fn srv_records_say_ports_weights_and_who_stands_by() {
             (standby.address(), 20, 1),
         ],
     );
+    // The start waits for the first look-up.
     let gate = LocalGate::start(&config(&server));
-    gate.wait_ready();
-    wait_for_endpoints(&gate, &[heavy.address(), light.address(), standby.address()]);
     assert!((0..133).all(|_| status(&gate) == 200));
     // 100 and 33 of 133: weights are scaled to at most 100.
     assert_eq!(counts(&[&heavy, &light, &standby]), [100, 33, 0]);
@@ -74,11 +79,27 @@ fn a_failed_connection_has_the_name_looked_up_at_once() {
     clock.advance(Duration::from_secs(1));
     wait_until("the service has moved", || status(&gate) == 200);
     assert_eq!(server.service_queries(SERVICE), 2);
-    let series = format!(
-        "keygate_upstream_endpoint_in_service{{endpoint=\"{}\",upstream=\"api\"}}",
-        gone.address()
-    );
-    assert_eq!(gate.metric(&series), 0.0, "its series are gone");
+    assert!(!in_service(&gate, gone.address()), "its series are gone");
+}
+
+lanes!(every_address_of_a_name_is_used_and_stays_while_the_name_server_is_silent: own, filter_http2);
+fn every_address_of_a_name_is_used_and_stays_while_the_name_server_is_silent() {
+    let (server, upstream) = (NameServer::start(), FakeUpstream::start());
+    let port = upstream.address().port();
+    let yaml = config_of(&format!("api.internal:{port}"), &server);
+    server.set_addresses("api.internal", &[Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)]);
+    let clock = still_clock();
+    let gate = LocalGate::start_at(&clock, &yaml, &[]);
+    gate.wait_ready();
+    let nobody = SocketAddr::from(([127, 0, 0, 2], port));
+    wait_for_endpoints(&gate, &[upstream.address(), nobody]);
+    // One of the two refuses, and the request goes to the other one.
+    assert!((0..4).all(|_| status(&gate) == 200));
+    let asked = server.queries();
+    server.set_silent(true);
+    clock.advance(Duration::from_secs(10));
+    wait_until("the name was asked for again", || server.queries() > asked);
+    assert!((0..4).all(|_| status(&gate) == 200));
 }
 
 #[test]
