@@ -35,6 +35,7 @@ const ENDPOINT_COLUMNS: &[Column<'_>] = &[
     ("ENDPOINT", "address"),
     ("STATE", "state"),
     ("WEIGHT", "weight"),
+    ("PRIORITY", "priority"),
     ("IN FLIGHT", "in_flight"),
     ("REQUESTS", "requests"),
     ("FAILURES", "failures"),

@@ -45,7 +45,7 @@ pub enum EndpointHost {
         host: String,
         port: u16,
     },
-    /// SRV records say hosts, ports and weights.
+    /// SRV records name hosts, ports and weights.
     Srv {
         /// `_service._tcp.name`.
         name: String,
@@ -246,7 +246,25 @@ pub(in crate::config) fn convert(written: Endpoints, checker: &mut Checker<'_>) 
         let weight = weight.map_or(1, |weight| weight.value.get());
         endpoints.push((Endpoint { host, is_tls, weight }, place));
     }
+    refuse_mixture(&endpoints, checker);
     endpoints
+}
+
+/// Reports SRV records beside other endpoints: their weights and priorities mean nothing to each other.
+fn refuse_mixture(endpoints: &[(Endpoint, NodeId)], checker: &mut Checker<'_>) {
+    let is_srv = |(endpoint, _): &&(Endpoint, NodeId)| matches!(endpoint.host, EndpointHost::Srv { .. });
+    if let (Some((_, at)), false) = (
+        endpoints.iter().find(is_srv),
+        endpoints.iter().all(|entry| is_srv(&entry)),
+    ) {
+        let hint = "give each kind an upstream of its own, or name all endpoints in the records";
+        checker.error_with(
+            *at,
+            "mixed-endpoints",
+            "the weights of SRV records mean nothing beside other endpoints",
+            hint,
+        );
+    }
 }
 
 impl Endpoint {
@@ -254,7 +272,7 @@ impl Endpoint {
     pub fn dns_name(&self) -> Option<&str> {
         match &self.host {
             EndpointHost::Inet { .. } => self.host.name().filter(|host| !host.contains('_')),
-            // The records are not proved, so that the names in them are none to trust.
+            // Anybody can forge SRV records: no certificate is verified against a name in them.
             EndpointHost::Srv { .. } | EndpointHost::Unix { .. } => None,
         }
     }

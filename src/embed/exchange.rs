@@ -41,8 +41,13 @@ use std::sync::Arc;
 ///         return Err(answer);
 ///     }
 ///     let endpoint = exchange.choose_endpoint()?;
+///     match exchange.server_name() {
+///         // Connect to `endpoint` with TLS; its certificate must be for this name.
+///         Some(name) => println!("https://{endpoint} as {name}"),
+///         None => println!("http://{endpoint}"),
+///     }
 ///     let request = exchange.request_head();
-///     // Connect to `endpoint` and send `request`. Then, before each part of the body is sent:
+///     // Send `request`. Then, before each part of the body is sent:
 ///     exchange.count_request_body(1024)?;
 ///     // Once the head of the response has arrived, with the status 200 and no fields:
 ///     let fields = exchange.response_head(StatusCode::OK, &HeaderMap::new());
@@ -126,7 +131,9 @@ impl Exchange {
         chosen.map_err(|denial| self.refuse(denial))
     }
 
-    /// Returns the name that the certificate of the chosen endpoint must have; `None` for an endpoint without TLS.
+    /// Returns the name that the certificate of the chosen endpoint must have; `None` for an endpoint without TLS. Ask before each
+    /// connection: a credential must not travel without TLS where the configuration says `https://`. The authorities and the
+    /// client certificate of the upstream's `tls` are for the program to use; [`crate::filter`] uses them by itself.
     pub fn server_name(&self) -> Option<&str> {
         let tls = self.0.endpoint()?.tls.as_ref()?;
         Some(tls.server_name())

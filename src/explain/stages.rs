@@ -603,7 +603,10 @@ fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
     };
     Some(Upstream {
         name: permit.destination().upstream.settings.name.to_string(),
-        split_by: permit.route().destinations.split_key().map(ToString::to_string),
+        split_by: trace
+            .inbound
+            .and_then(|inbound| permit.route().destinations.key_of(inbound, permit.principal()))
+            .map(|key| key.to_string()),
         target: query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")),
         headers,
     })

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 
 /// The time limit of one look-up.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Resolves the name of `source`, for which [`EndpointSource::begin_lookup`] returned `true`, and gives its addresses to
 /// `upstream`. After a failed look-up, the old addresses stay in use.
@@ -27,15 +27,16 @@ pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
     };
     let upstream_name = upstream.name().as_str();
     let problem = match result {
-        Ok(targets) => {
-            if source.replace(targets) {
+        Ok(mut lookup) => {
+            let problem = lookup.problem.take();
+            if source.replace(lookup) {
                 let addresses = source.endpoints();
                 let addresses = addresses.iter().map(|found| found.endpoint.address().to_string());
                 let addresses = addresses.collect::<Vec<_>>().join(", ");
                 tracing::info!(upstream = upstream_name, host, addresses, "Endpoint addresses changed");
                 upstream.refresh();
             }
-            None
+            problem
         }
         Err(problem) => Some(problem),
     };
@@ -45,7 +46,7 @@ pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
             host,
             problem,
             addresses = source.endpoints().len(),
-            "Endpoint name does not resolve; the addresses that it had stay in use"
+            "Endpoint name does not resolve, or only in part; the addresses that it had stay in use"
         ),
         (Some(LookupChange::Succeeds { failures }), _) => {
             tracing::info!(upstream = upstream_name, host, failures, "Endpoint name resolves again");

@@ -6,12 +6,14 @@ use crate::config::HeaderRules;
 use crate::gate::accept::Inbound;
 use crate::gate::authenticate::Principal;
 use crate::gate::upstream_credential::OwnCredential;
+use crate::limit::key::source_of;
 use crate::model::names::Name;
 use crate::model::spread::spread;
 use crate::observe::metrics::UpstreamMetrics;
 use crate::upstream::Upstream;
 use http::HeaderMap;
 use http::HeaderValue;
+use siphasher::sip::SipHasher13;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -86,26 +88,26 @@ impl Destinations {
     }
 
     /// Returns the destination of a request. Requests with the same key have the same one, on every route with these weights
-    /// and on every replica; after a change of weights, keys move only to upstreams whose part has grown.
+    /// and on every replica; a higher weight of one upstream moves keys to that one alone.
     pub fn choose(&self, inbound: &Inbound<'_>, principal: Option<&Principal>) -> &Arc<Destination> {
         match self {
             Self::One(destination) => destination,
             Self::Split(split) => {
-                let source = HashSource {
-                    principal,
-                    headers: inbound.headers(),
-                    address: inbound.client().known().unwrap_or_else(|| inbound.peer()),
-                };
+                let source = HashSource::of(inbound, principal);
                 split.choose(source.bytes(&split.key, &mut [0; 16]))
             }
         }
     }
 
-    /// Returns what decides among several destinations.
-    pub const fn split_key(&self) -> Option<&HashKey> {
+    /// Returns the key that decides for a request among several destinations.
+    pub fn key_of(&self, inbound: &Inbound<'_>, principal: Option<&Principal>) -> Option<HashKey> {
         match self {
             Self::One(_) => None,
-            Self::Split(split) => Some(&split.key),
+            Self::Split(split) => {
+                let source = HashSource::of(inbound, principal);
+                let has_own = source.text(&split.key).is_some();
+                Some(if has_own { split.key.clone() } else { HashKey::Address })
+            }
         }
     }
 }
@@ -134,10 +136,31 @@ impl Share {
     }
 }
 
-impl HashSource<'_> {
-    /// Returns the bytes for `key`: those that the request has, otherwise the client's address, which `buffer` holds.
+impl<'r> HashSource<'r> {
+    fn of(inbound: &Inbound<'r>, principal: Option<&'r Principal>) -> Self {
+        Self {
+            principal,
+            headers: inbound.headers(),
+            address: inbound.client().known().unwrap_or_else(|| inbound.peer()),
+        }
+    }
+
+    /// Returns the bytes for `key`: those that the request has, otherwise the client's address, which `buffer` holds. Of IPv6 it is
+    /// the /64, which is a client's own: its other half changes from day to day (RFC 8981).
     pub fn bytes<'k>(&'k self, key: &HashKey, buffer: &'k mut [u8; 16]) -> &'k [u8] {
-        let text = match key {
+        if let Some(text) = self.text(key) {
+            return text;
+        }
+        *buffer = match source_of(self.address) {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        buffer
+    }
+
+    /// Returns the text for `key`; `None` where the client's address takes its place.
+    fn text(&self, key: &HashKey) -> Option<&[u8]> {
+        match key {
             HashKey::Principal => self.principal.and_then(|principal| {
                 let identity = principal.identity();
                 let names = [&identity.subject, &identity.client_id, &identity.credential_id];
@@ -145,22 +168,14 @@ impl HashSource<'_> {
             }),
             HashKey::Address => None,
             HashKey::Header(name) => self.headers.get(name).map(HeaderValue::as_bytes),
-        };
-        if let Some(text) = text {
-            return text;
         }
-        *buffer = match self.address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        buffer
     }
 }
 
 /// Returns a hash that every version of Keygate returns, so that replicas agree. It guards nothing: a client that chooses its
 /// own key chooses its upstream.
 fn hash(bytes: &[u8]) -> u64 {
-    spread(crc32fast::hash(bytes).into())
+    SipHasher13::new().hash(bytes)
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use tokio::time::sleep;
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Waits until each issuer has keys, each OAuth client a token, and each name of an endpoint was looked up, or until their time is
-/// over. All are fetched at the same time. `/readyz` names what is missing, during the wait and afterwards.
+/// over. All are fetched at the same time. `/readyz` names the issuers and upstreams that lack theirs, during the wait and
+/// afterwards.
 pub async fn wait(gate: &Gate) {
     tokio::join!(wait_for_keys(gate), wait_for_tokens(gate), wait_for_addresses(gate));
 }
@@ -40,7 +41,10 @@ async fn wait_for_tokens(gate: &Gate) {
     let waits = gate.live.client_tokens().into_iter();
     let waits: Vec<_> = waits.map(|wait| (wait, Box::pin(sleep(LONGEST)))).collect();
     for ((upstream, token), end) in waits {
-        if !ends_before(token.fetched(), end).await {
+        // A reload during the wait may have removed it.
+        if !ends_before(token.fetched(), end).await
+            && gate.live.client_tokens().iter().any(|(name, _)| *name == upstream)
+        {
             tracing::warn!(
                 upstream = upstream.as_str(),
                 "Started without a token for the upstream: its requests are answered 503 until it is fetched"

@@ -13,6 +13,7 @@ pub use endpoint::Absence;
 pub use endpoint::Endpoint;
 pub use endpoint::EndpointState;
 pub use source::EndpointSource;
+pub use source::Lookup;
 pub use source::Rank;
 pub use source::Target;
 pub use tls::TlsIdentity;
@@ -150,20 +151,25 @@ pub struct Upstream {
     entries: Box<[Entry]>,
     state: Arc<UpstreamState>,
     table: ArcSwap<Table>,
+    /// The upstream of the snapshot before. It serves until new names were looked up, so that a reload loses no request.
+    before: Option<Arc<Self>>,
 }
 
 impl Upstream {
     /// Returns an upstream. The upstreams of one name in successive snapshots share `state`.
     pub fn new(settings: config::Upstream, entries: Vec<Entry>, state: &Arc<UpstreamState>) -> Arc<Self> {
+        // Whoever changes endpoints or their states after this recompiles this upstream too.
+        let mut snapshots = state.snapshots.lock();
+        snapshots.retain(|snapshot| snapshot.strong_count() > 0);
         let table = ArcSwap::from_pointee(Table::compile(members(&entries), &settings.balance));
+        let is_awaited = entries.iter().any(|entry| entry.source.is_awaited());
         let upstream = Arc::new(Self {
             settings,
             entries: entries.into(),
             state: Arc::clone(state),
             table,
+            before: snapshots.iter().rev().find_map(Weak::upgrade).filter(|_| is_awaited),
         });
-        let mut snapshots = state.snapshots.lock();
-        snapshots.retain(|snapshot| snapshot.strong_count() > 0);
         snapshots.push(Arc::downgrade(&upstream));
         drop(snapshots);
         upstream
@@ -182,7 +188,9 @@ impl Upstream {
         let turn = self.state.turn.fetch_add(1, Ordering::Relaxed);
         let table = self.table.load();
         let draw = Draw { turn, key, avoid };
-        let member = table.choose(&self.settings.balance, draw).ok_or(NoChoice::NoEndpoint)?;
+        let Some(member) = table.choose(&self.settings.balance, draw) else {
+            return self.choose_before(key, avoid);
+        };
         let max = self.settings.requests_max;
         let member = if member.endpoint.begin_request(max) {
             member
@@ -198,6 +206,15 @@ impl Upstream {
             tls: self.entries.get(member.entry).and_then(|entry| entry.tls.clone()),
             room: max.map(|_| Arc::clone(&self.state.room)),
         })
+    }
+
+    /// Returns an endpoint of the snapshot before, while a name of this one was not looked up.
+    #[cold]
+    fn choose_before(&self, key: &[u8], avoid: Option<&Endpoint>) -> Result<Choice, NoChoice> {
+        match &self.before {
+            Some(before) if self.entries.iter().any(|entry| entry.source.is_awaited()) => before.choose(key, avoid),
+            Some(_) | None => Err(NoChoice::NoEndpoint),
+        }
     }
 
     /// Ends when some request of the upstream has ended, since this was called and enabled.

@@ -7,6 +7,7 @@ use crate::model::endpoint_address::EndpointAddress;
 use crate::upstream::endpoint::Endpoint;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,10 +28,38 @@ pub struct EndpointSource {
 }
 
 /// An address that a name has now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub address: SocketAddr,
     pub rank: Rank,
+    /// The host that has the address.
+    pub host: Arc<str>,
+}
+
+/// The result of a look-up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookup {
+    pub targets: Vec<Target>,
+    /// The hosts of SRV records that could not be looked up; the addresses that they had stay in use.
+    pub unknown: Vec<Arc<str>>,
+    /// The first of their problems.
+    pub problem: Option<String>,
+}
+
+impl Lookup {
+    /// Returns the look-up of a host with these addresses.
+    pub fn of_host(host: &str, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let host: Arc<str> = host.into();
+        let target = |address| Target {
+            address,
+            rank: Rank::default(),
+            host: Arc::clone(&host),
+        };
+        Self {
+            targets: addresses.into_iter().map(target).collect(),
+            ..Self::default()
+        }
+    }
 }
 
 /// The place of an address among those of its upstream.
@@ -47,6 +76,8 @@ pub struct Rank {
 pub struct SourceEndpoint {
     pub endpoint: Arc<Endpoint>,
     pub rank: Rank,
+    /// The host that has the address; empty for an address and a socket.
+    host: Arc<str>,
 }
 
 /// The look-ups of a name.
@@ -83,6 +114,7 @@ impl EndpointSource {
         let endpoints = literal.map(|address| SourceEndpoint {
             endpoint: Arc::new(Endpoint::new(address)),
             rank: Rank::default(),
+            host: Arc::default(),
         });
         Self {
             host: host.clone(),
@@ -101,20 +133,19 @@ impl EndpointSource {
         self.endpoints.load_full()
     }
 
-    /// Replaces the addresses of the name; those that stay keep their state. Returns whether that changed anything.
-    pub fn replace(&self, mut targets: Vec<Target>) -> bool {
-        targets.sort_unstable();
-        // Of several records with one address, that of the lowest priority counts.
-        targets.dedup_by_key(|target| target.address);
+    /// Takes the result of a look-up; addresses that stay keep their state. Returns whether that changed anything.
+    pub fn replace(&self, found: Lookup) -> bool {
+        let Lookup {
+            mut targets, unknown, ..
+        } = found;
         let before = self.endpoints.load();
-        let is_same = before.len() == targets.len()
-            && before.iter().zip(&targets).all(|(found, target)| {
-                *found.endpoint.address() == EndpointAddress::Inet(target.address) && found.rank == target.rank
-            });
-        if is_same {
-            return false;
-        }
-        let endpoint = |Target { address, rank }: Target| {
+        // Of several records with one address, that of the lowest priority counts, and of those the heaviest.
+        targets.sort_unstable_by_key(|target| {
+            let Rank { priority, weight } = target.rank;
+            (target.address, priority, Reverse(weight))
+        });
+        targets.dedup_by_key(|target| target.address);
+        let endpoint = |Target { address, rank, host }: Target| {
             let address = EndpointAddress::Inet(address);
             let existing = before.iter().find(|found| *found.endpoint.address() == address);
             SourceEndpoint {
@@ -123,11 +154,28 @@ impl EndpointSource {
                     |found| Arc::clone(&found.endpoint),
                 ),
                 rank,
+                host,
             }
         };
-        let endpoints: Vec<SourceEndpoint> = targets.into_iter().map(endpoint).collect();
-        self.endpoints.store(Arc::new(endpoints));
-        true
+        let mut endpoints: Vec<SourceEndpoint> = targets.into_iter().map(endpoint).collect();
+        for kept in before.iter().filter(|kept| unknown.contains(&kept.host)) {
+            if !endpoints
+                .iter()
+                .any(|found| found.endpoint.uid() == kept.endpoint.uid())
+            {
+                endpoints.push(kept.clone());
+            }
+        }
+        endpoints.sort_by(|one, other| one.endpoint.address().cmp(other.endpoint.address()));
+        let is_same = before.len() == endpoints.len()
+            && before
+                .iter()
+                .zip(&endpoints)
+                .all(|(before, now)| before.endpoint.uid() == now.endpoint.uid() && before.rank == now.rank);
+        if !is_same {
+            self.endpoints.store(Arc::new(endpoints));
+        }
+        !is_same
     }
 
     /// Asks for a look-up at once: an address of the name does not take connections any more.
@@ -157,6 +205,11 @@ impl EndpointSource {
             lookups.last = Some(now);
         }
         is_due
+    }
+
+    /// Returns whether the name was not looked up yet.
+    pub fn is_awaited(&self) -> bool {
+        self.host.name().is_some() && !self.looked_up.initialized()
     }
 
     /// Waits until the name was looked up. An address is not.
@@ -199,12 +252,8 @@ mod tests {
         })
     }
 
-    fn targets(addresses: &[SocketAddr]) -> Vec<Target> {
-        let target = |&address| Target {
-            address,
-            rank: Rank::default(),
-        };
-        addresses.iter().map(target).collect()
+    fn targets(addresses: &[SocketAddr]) -> Lookup {
+        Lookup::of_host("api.example", addresses.iter().copied())
     }
 
     #[test]
@@ -219,18 +268,60 @@ mod tests {
         let after = source.endpoints();
         assert!(Arc::ptr_eq(&before[1].endpoint, &after[0].endpoint));
         assert_eq!(*after[1].endpoint.address(), EndpointAddress::Inet(three));
-        // Another rank is a change, and of two ranks the better one counts.
-        let ranked = |priority| Target {
-            address: two,
+        assert!(Arc::ptr_eq(&after[0].endpoint, &source.endpoints()[0].endpoint));
+    }
+
+    #[test]
+    fn of_several_records_with_one_address_the_best_counts_and_another_rank_is_a_change() {
+        let source = source("api.example");
+        let address = ([192, 0, 2, 1], 80).into();
+        let ranked = |priority, weight| Target {
+            address,
             rank: Rank {
                 priority,
-                weight: Some(7),
+                weight: Some(weight),
             },
+            host: "a.example".into(),
         };
-        assert!(source.replace(vec![ranked(2), ranked(1)]));
-        let ranks: Vec<Rank> = source.endpoints().iter().map(|found| found.rank).collect();
-        assert_eq!(ranks, [ranked(1).rank]);
-        assert!(Arc::ptr_eq(&after[0].endpoint, &source.endpoints()[0].endpoint));
+        let replace = |targets: Vec<Target>| {
+            source.replace(Lookup {
+                targets,
+                ..Lookup::default()
+            })
+        };
+        assert!(replace(vec![ranked(2, 9), ranked(1, 1), ranked(1, 7)]));
+        let before = source.endpoints();
+        let ranks: Vec<Rank> = before.iter().map(|found| found.rank).collect();
+        assert_eq!(ranks, [ranked(1, 7).rank]);
+        assert!(!replace(vec![ranked(1, 7)]) && replace(vec![ranked(1, 8)]));
+        assert!(Arc::ptr_eq(&before[0].endpoint, &source.endpoints()[0].endpoint));
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_looked_up_keeps_its_addresses_and_one_that_is_gone_does_not() {
+        let source = source("api.example");
+        let target = |last: u8, host: &str| Target {
+            address: ([192, 0, 2, last], 80).into(),
+            rank: Rank::default(),
+            host: host.into(),
+        };
+        let replace = |targets: Vec<Target>, unknown: &[&str]| {
+            source.replace(Lookup {
+                targets,
+                unknown: unknown.iter().map(|host| (*host).into()).collect(),
+                problem: None,
+            })
+        };
+        assert!(replace(vec![target(1, "a"), target(2, "b"), target(3, "c")], &[]));
+        let before = source.endpoints();
+        assert!(replace(vec![target(4, "a")], &["b"]));
+        let addresses: Vec<String> = source
+            .endpoints()
+            .iter()
+            .map(|found| found.endpoint.address().to_string())
+            .collect();
+        assert_eq!(addresses, ["192.0.2.2:80", "192.0.2.4:80"]);
+        assert!(Arc::ptr_eq(&before[1].endpoint, &source.endpoints()[0].endpoint));
     }
 
     #[test]

@@ -32,10 +32,11 @@ pub(super) struct Member {
 /// The endpoints that get requests now.
 pub(super) struct Table {
     pub members: Box<[Member]>,
-    /// The members that get requests.
-    audience: Audience,
+    serving: ServingSet,
     /// Positions in `members`: each one that gets requests as often as its weight says, spread evenly.
     schedule: Box<[u32]>,
+    /// The same of the next priority, for requests that no member of the schedule takes.
+    standby: Box<[u32]>,
     ring: Option<Ring>,
     /// `true` where an endpoint gets a part of its weight only.
     has_returning: bool,
@@ -43,7 +44,7 @@ pub(super) struct Table {
 
 /// The members of a table that get requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Audience {
+enum ServingSet {
     /// Those in service with this priority.
     Priority(u16),
     /// All but the drained ones: so many fail their health check that the check itself is probably wrong, or the rest would break
@@ -78,38 +79,49 @@ impl Draw<'_> {
 impl Table {
     pub(super) fn compile(members: Vec<Member>, balance: &Balance) -> Self {
         let members: Box<[Member]> = members.into();
-        let audience = Audience::of(&members);
-        let schedule = schedule(&members, |member| audience.has(member));
+        let serving = ServingSet::of(&members);
+        let next = match serving {
+            ServingSet::Priority(priority) => members
+                .iter()
+                .filter(|member| member.priority > priority && member.endpoint.is_in_service())
+                .map(|member| member.priority)
+                .min(),
+            ServingSet::All => None,
+        };
+        let standby = schedule(&members, |member| {
+            next == Some(member.priority) && member.endpoint.is_in_service()
+        });
+        let schedule = schedule(&members, |member| serving.has(member));
         let ring = match balance {
-            Balance::ConsistentHash(_) => Some(Ring::new(&members)),
+            Balance::ConsistentHash(_) => Some(Ring::new(&members, serving)),
             Balance::RoundRobin | Balance::Random | Balance::LeastRequests => None,
         };
         Self {
             has_returning: members.iter().any(|member| member.endpoint.share() < 100),
             members,
-            audience,
+            serving,
             schedule,
+            standby,
             ring,
         }
     }
 
     /// Returns whether so many endpoints are out of service that all are used.
     pub(super) fn is_panic(&self) -> bool {
-        self.audience == Audience::All
+        self.serving == ServingSet::All
     }
 
-    /// Returns whether `endpoint` may be ejected: at most half of the members are out of service then, or those of another priority
-    /// take its requests.
+    /// Returns whether `endpoint` may be ejected: at most half of those with its priority are out of service then, or those of another
+    /// priority take its requests.
     pub(super) fn may_eject(&self, endpoint: &Endpoint) -> bool {
         let members = &self.members;
         let Some(ejected) = candidates(members).find(|member| member.endpoint.uid() == endpoint.uid()) else {
             return false;
         };
-        let out = candidates(members)
-            .filter(|member| !member.endpoint.is_in_service())
-            .count();
+        let equals = || candidates(members).filter(|member| member.priority == ejected.priority);
+        let out = equals().filter(|member| !member.endpoint.is_in_service()).count();
         let mut others = candidates(members).filter(|member| member.priority != ejected.priority);
-        !exceeds_half(out + 1, candidates(members).count()) || others.any(|other| serves(members, other.priority))
+        !exceeds_half(out + 1, equals().count()) || others.any(|other| serves(members, other.priority))
     }
 
     /// Returns the member for one request; `None` if there is none.
@@ -158,14 +170,15 @@ impl Table {
             let address = ring.continuum.get_addr(&mut point)?;
             let position = *ring.positions.get(address)?;
             let member = self.members.get(position as usize)?;
-            if self.audience.has(member) {
+            if self.serving.has(member) {
                 return Some(member);
             }
         }
         self.scheduled(random(key.len()))
     }
 
-    /// Returns `chosen`, or another member where `chosen` has just failed the request, or gets only a part of its requests.
+    /// Returns `chosen`, or another member where `chosen` has just failed the request, or gets only a part of its requests: one of
+    /// the next priority where no other one takes it.
     #[cold]
     fn reconsider<'t>(&'t self, chosen: &'t Member, draw: Draw<'_>) -> &'t Member {
         let takes = |member: &Member, turn: usize| {
@@ -178,17 +191,26 @@ impl Table {
         }
         let mut others = (1..=self.schedule.len()).filter_map(|step| {
             let turn = draw.turn.wrapping_add(step);
-            self.scheduled(turn).filter(|member| takes(member, turn))
+            let is_other = |member: &&Member| member.endpoint.uid() != chosen.endpoint.uid();
+            self.scheduled(turn)
+                .filter(is_other)
+                .filter(|member| takes(member, turn))
         });
+        let standby = || {
+            let members = (0..self.standby.len()).filter_map(|step| {
+                let turn = draw.turn.wrapping_add(step);
+                let position = self.standby.get(turn % self.standby.len())?;
+                self.members.get(*position as usize)
+            });
+            members.into_iter().find(|member| !draw.avoids(member))
+        };
         // Where all others return too, one of them takes it.
-        let other = others
-            .next()
-            .or_else(|| self.in_turn(draw.turn).find(|member| !draw.avoids(member)));
-        other.unwrap_or(chosen)
+        let any = || self.in_turn(draw.turn).find(|member| !draw.avoids(member));
+        others.next().or_else(standby).or_else(any).unwrap_or(chosen)
     }
 }
 
-impl Audience {
+impl ServingSet {
     /// Chooses the lowest priority of which at least half of the members are in service.
     fn of(members: &[Member]) -> Self {
         let priorities: BTreeSet<u16> = candidates(members).map(|member| member.priority).collect();
@@ -220,16 +242,22 @@ fn serves(members: &[Member], priority: u16) -> bool {
 }
 
 impl Ring {
-    fn new(members: &[Member]) -> Self {
-        let buckets: Vec<Bucket> = members
-            .iter()
-            .map(|member| Bucket::new(address_in_ring(member.endpoint.address()), member.weight))
+    /// Returns the ring of the members that may serve now. Those out of service stay in it, so that keys of the others keep their
+    /// endpoint.
+    fn new(members: &[Member], serving: ServingSet) -> Self {
+        let ringed = || {
+            let members = members.iter().zip(0..);
+            members.filter(|(member, _)| match serving {
+                ServingSet::Priority(priority) => member.priority == priority,
+                ServingSet::All => true,
+            })
+        };
+        let divisor = common_divisor(ringed().map(|(member, _)| member.weight));
+        let address = |member: &Member| address_in_ring(member.endpoint.address());
+        let buckets: Vec<Bucket> = ringed()
+            .map(|(member, _)| Bucket::new(address(member), member.weight / divisor))
             .collect();
-        let positions = members
-            .iter()
-            .zip(0..)
-            .map(|(member, position)| (address_in_ring(member.endpoint.address()), position))
-            .collect();
+        let positions = ringed().map(|(member, position)| (address(member), position)).collect();
         Self {
             continuum: Continuum::new(&buckets),
             positions,
@@ -261,10 +289,7 @@ const fn exceeds_half(out: usize, all: usize) -> bool {
 /// member are as far apart as the others allow.
 fn schedule(members: &[Member], gets_requests: impl Fn(&Member) -> bool) -> Box<[u32]> {
     let used = || members.iter().zip(0_u32..).filter(|(member, _)| gets_requests(member));
-    let divisor = used()
-        .map(|(member, _)| member.weight)
-        .fold(0, greatest_common_divisor)
-        .max(1);
+    let divisor = common_divisor(used().map(|(member, _)| member.weight));
     let mut places: Vec<(f64, u32)> = used()
         .flat_map(|(member, position)| {
             let count = member.weight / divisor;
@@ -274,6 +299,11 @@ fn schedule(members: &[Member], gets_requests: impl Fn(&Member) -> bool) -> Box<
         .collect();
     places.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     places.into_iter().map(|(_, position)| position).collect()
+}
+
+/// Returns the number by which all weights can be divided.
+fn common_divisor(weights: impl Iterator<Item = u32>) -> u32 {
+    weights.fold(0, greatest_common_divisor).max(1)
 }
 
 const fn greatest_common_divisor(one: u32, other: u32) -> u32 {
@@ -294,7 +324,7 @@ impl std::fmt::Debug for Table {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Table")
             .field("members", &self.members)
-            .field("audience", &self.audience)
+            .field("serving", &self.serving)
             .finish_non_exhaustive()
     }
 }

@@ -141,22 +141,21 @@ fn the_same_key_goes_to_the_same_endpoint_and_few_keys_move_with_an_endpoint() {
     assert!(all.min() > Some(100), "each endpoint has its part");
 }
 
-/// Returns the address 192.0.2.`port` with this port.
-fn target(port: u8, rank: Rank) -> Target {
-    Target {
-        address: SocketAddr::from(([192, 0, 2, port], port.into())),
-        rank,
-    }
-}
-
 /// Returns an upstream whose name has SRV records with these ports, priorities and weights.
 fn service(records: &[(u8, u16, u32)], more: &str) -> Arc<Upstream> {
     let upstream = upstream_of(settings("_api._tcp.example", more), &Arc::default());
-    let targets = records.iter().map(|&(port, priority, weight)| {
-        let weight = Some(weight);
-        target(port, Rank { priority, weight })
+    let targets = records.iter().map(|&(port, priority, weight)| Target {
+        address: SocketAddr::from(([192, 0, 2, port], port.into())),
+        rank: Rank {
+            priority,
+            weight: Some(weight),
+        },
+        host: "host.example".into(),
     });
-    upstream.entries()[0].source.replace(targets.collect());
+    upstream.entries()[0].source.replace(Lookup {
+        targets: targets.collect(),
+        ..Lookup::default()
+    });
     upstream.refresh();
     upstream
 }
@@ -178,11 +177,54 @@ fn records_of_the_lowest_priority_that_serves_get_requests_by_their_weights() {
             "nobody else is there"
         );
         assert!(!upstream.is_in_panic());
+        // An endpoint that returns gets a part, and the next priority the rest.
         probe(&upstream, 2, true, at(2));
-        assert!(!spread(&upstream, 10).contains_key(&3), "{balance}");
+        let slowly = spread(&upstream, 1_000);
+        assert!(
+            (20..200).contains(&slowly[&2]) && slowly[&3] > 700,
+            "{balance}: {slowly:?}"
+        );
+        upstream.tick(at(60));
+        assert_eq!(spread(&upstream, 10), BTreeMap::from([(2, 10)]), "{balance}");
     }
     let upstream = service(&[(1, 10, 3), (2, 10, 1)], "");
     assert_eq!(spread(&upstream, 400), BTreeMap::from([(1, 300), (2, 100)]));
+}
+
+#[test]
+fn a_standby_that_is_down_does_not_keep_failing_endpoints_in_service() {
+    let upstream = service(&[(1, 1, 1), (2, 1, 1), (3, 2, 1), (4, 2, 1)], "");
+    fail(&upstream, 3, at(1));
+    fail(&upstream, 4, at(1));
+    assert!(matches!(fail(&upstream, 1, at(1)), Some(StateChange::Ejected { .. })));
+    assert_eq!(spread(&upstream, 10), BTreeMap::from([(2, 10)]));
+}
+
+#[test]
+fn a_request_that_the_only_endpoint_of_a_priority_has_failed_goes_to_the_next_one() {
+    for balance in ["round_robin", "random", "least_requests", "consistent_hash"] {
+        let upstream = service(&[(1, 1, 1), (2, 2, 1)], &format!("ejection: off, balance: {balance}"));
+        let failed = endpoint(&upstream, 1);
+        let choice = upstream.choose(b"key", Some(&failed)).unwrap();
+        assert_eq!(port(&choice.endpoint), 2, "{balance}");
+    }
+}
+
+#[test]
+fn until_a_new_name_was_looked_up_the_endpoints_before_serve() {
+    let state = Arc::default();
+    let first = upstream_of(settings("\"127.0.0.1:1\"", ""), &state);
+    let second = upstream_of(settings("\"api.example:80\"", ""), &state);
+    assert_eq!(choose(&second), 1);
+    drop(first);
+    let source = &second.entries()[0].source;
+    assert!(source.begin_lookup(Duration::from_secs(10), at(1)));
+    source.end_lookup(true);
+    assert_eq!(
+        second.choose(b"", None).err(),
+        Some(NoChoice::NoEndpoint),
+        "it does not resolve"
+    );
 }
 
 #[test]
@@ -203,7 +245,8 @@ fn the_addresses_of_a_name_are_endpoints_each() {
     let upstream = upstream_of(settings("\"api.example:80\"", ""), &Arc::default());
     assert!(upstream.choose(b"", None).is_err(), "it was never resolved");
     let source = &upstream.entries()[0].source;
-    assert!(source.replace((1..=3).map(|last| target(last, Rank::default())).collect()));
+    let addresses = (1..=3).map(|last| SocketAddr::from(([192, 0, 2, last], 80)));
+    assert!(source.replace(Lookup::of_host("api.example", addresses)));
     upstream.refresh();
     assert_eq!(upstream.endpoints().len(), 3);
     let chosen: Vec<EndpointAddress> = (0..3)

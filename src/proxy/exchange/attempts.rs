@@ -27,9 +27,14 @@ impl Exchange {
     /// Those of [`Self::choose_endpoint`].
     pub async fn wait_for_endpoint(&mut self, upstream: &Upstream) -> Result<Duration, Denial> {
         match self.choose_endpoint(upstream) {
-            Err(Denial::EndpointsBusy) => {}
-            chosen => return chosen,
+            // On the heap: few requests wait, and the others need no room for it.
+            Err(Denial::EndpointsBusy) => Box::pin(self.wait_for_room(upstream)).await,
+            chosen => chosen,
         }
+    }
+
+    /// Waits for an endpoint that can have the request.
+    async fn wait_for_room(&mut self, upstream: &Upstream) -> Result<Duration, Denial> {
         let give_up_at = Instant::now().checked_add(upstream.settings.queue_time);
         let give_up_at = give_up_at.into_iter().chain(self.deadlines.total()).min();
         loop {
@@ -60,6 +65,7 @@ impl Exchange {
         }
         // The endpoint of the attempt before has the request no more.
         self.endpoint = None;
+        self.has_begun = false;
         let source = HashSource {
             principal: self.permit.as_ref().and_then(Permit::principal),
             headers: &self.request.headers,
@@ -149,6 +155,7 @@ impl Exchange {
 
     /// Records that the endpoint has sent the head of a response, also of an interim one.
     pub fn note_upstream_head(&mut self) {
+        self.has_begun = true;
         self.upstream_failure = None;
         let (Some(permit), Some(choice)) = (&self.permit, &self.endpoint) else {
             return;
@@ -180,6 +187,11 @@ impl Exchange {
     /// Has the next attempt use another endpoint, if there is one.
     fn avoid_endpoint(&mut self) {
         self.avoided = self.endpoint.as_ref().map(|choice| Arc::clone(&choice.endpoint));
+    }
+
+    /// Returns whether the endpoint of the last attempt has begun a response: it works on the request, which must not be sent again.
+    pub const fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Returns whether the request may be sent again after a failure of its endpoint, as far as its own attempts go.

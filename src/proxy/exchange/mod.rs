@@ -182,6 +182,8 @@ pub struct Exchange {
     upstream_started: Option<Now>,
     /// The status of the final response; 0 while there is none.
     status: u16,
+    /// `true` once the endpoint of the last attempt has sent the head of a response, also of an interim one.
+    has_begun: bool,
     /// `true` if the response ended before its body was complete.
     is_cut: bool,
     /// The bytes of the request body without framing, and the bytes that the client sends through a tunnel.
@@ -234,6 +236,7 @@ impl Exchange {
             upstream_failure: None,
             upstream_started: None,
             status: 0,
+            has_begun: false,
             is_cut: false,
             bytes_in: 0,
             bytes_out: 0,
@@ -477,7 +480,7 @@ impl Exchange {
                     upstream: &permit.destination().upstream.settings,
                     endpoint: self.endpoint().map(|choice| choice.endpoint.address()),
                     is_tls: self.endpoint().is_some_and(|choice| choice.tls.is_some()),
-                    host: self.request.headers.get(header::HOST),
+                    request: &self.request.headers,
                 }),
         }
     }

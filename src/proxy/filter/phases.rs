@@ -281,7 +281,7 @@ impl Filter {
         client_reused: bool,
     ) -> Box<Error> {
         let is_replayable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-        let has_responded = ctx.with(|exchange| exchange.has_responded());
+        let has_responded = ctx.with(|exchange| exchange.has_responded() || exchange.has_begun());
         ctx.is_connection_reused = client_reused && has_responded == Some(false);
         let again = ctx.denial.is_none() && is_replayable && has_responded == Some(false);
         if !again {
@@ -401,7 +401,9 @@ impl Filter {
     ) -> pingora::Result<()> {
         let is_replayable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
         if response.status.is_server_error() && is_replayable {
-            let again = ctx.with(|exchange| !exchange.has_responded() && exchange.retries_status(response.status));
+            let again = ctx.with(|exchange| {
+                !exchange.has_responded() && !exchange.has_begun() && exchange.retries_status(response.status)
+            });
             if again.unwrap_or_default() {
                 return Err(Error::new(failure::UNWANTED_STATUS));
             }

@@ -3,8 +3,8 @@
 use crate::config;
 use crate::config::PathRewrite;
 use crate::model::endpoint_address::EndpointAddress;
+use http::HeaderMap;
 use http::HeaderName;
-use http::HeaderValue;
 use http::header;
 
 /// The fields that [`ResponsePaths::for_client`] changes.
@@ -20,8 +20,8 @@ pub struct ResponsePaths<'r> {
     pub endpoint: Option<&'r EndpointAddress>,
     /// `true` where the connection to the endpoint has TLS.
     pub is_tls: bool,
-    /// The `Host` that the client sent.
-    pub host: Option<&'r HeaderValue>,
+    /// The fields of the client's request, whose `Host` few responses need.
+    pub request: &'r HeaderMap,
 }
 
 impl ResponsePaths<'_> {
@@ -56,7 +56,8 @@ impl ResponsePaths<'_> {
         let slash = if reference.starts_with('/') { "" } else { "/" };
         let reference = format!("{slash}{reference}");
         let changed = self.reference(&reference);
-        if self.host.is_some_and(|host| self.is_same(host.as_bytes(), authority)) {
+        let host = self.request.get(header::HOST);
+        if host.is_some_and(|host| self.is_same(host.as_bytes(), authority)) {
             // The scheme stays too: an upstream that redirects to HTTPS would do so again and again.
             return changed.map(|changed| format!("{scheme}://{authority}{changed}").into_bytes());
         }
@@ -163,6 +164,7 @@ fn is_path(reference: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
     use proptest::prelude::*;
     use std::path::Path;
 
@@ -175,13 +177,14 @@ mod tests {
         );
         let config = config::parse(&yaml, Path::new("keygate.yaml"), &|_| None);
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-        let host = HeaderValue::from_static("api.example.com");
+        let mut request = HeaderMap::new();
+        request.insert(header::HOST, HeaderValue::from_static("api.example.com"));
         let paths = ResponsePaths {
             rewrite: config.routes[0].rewrite.as_deref(),
             upstream: &config.upstreams["api"],
             endpoint: Some(&EndpointAddress::Inet("192.0.2.1:80".parse().unwrap())),
             is_tls: false,
-            host: Some(&host),
+            request: &request,
         };
         let changed = paths.for_client(name, value.as_bytes());
         changed.map_or_else(|| value.to_owned(), |value| String::from_utf8(value).unwrap())

@@ -67,8 +67,8 @@ pub struct Serving {
 }
 
 impl Opened {
-    /// Starts `threads` workers and all background tasks. Reloads read the file at `path`. Waits for the first keys of issuers, or
-    /// until `stop` ends.
+    /// Starts `threads` workers and all background tasks. Reloads read the file at `path`. Waits for what
+    /// [`start_wait::wait`] waits for, or until `stop` ends.
     ///
     /// # Errors
     /// The system has no thread left.

@@ -44,6 +44,29 @@ fn a_listed_status_is_asked_of_another_endpoint() {
     assert!(at_busy > 0 && at_good == 4, "an answer ejects no endpoint");
 }
 
+lanes!(a_response_that_has_begun_is_not_asked_for_again);
+fn a_response_that_has_begun_is_not_asked_for_again() {
+    for begun in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        "HTTP/1.1 103 Early Hints\r\n\r\n",
+    ] {
+        let upstreams = [(); 2].map(|()| {
+            let upstream = FakeUpstream::start();
+            upstream.respond_with(move |_| begun.as_bytes().to_vec());
+            upstream.close_after_responses(true);
+            upstream
+        });
+        let gate = LocalGate::start(&config(&upstreams.each_ref().map(|upstream| upstream.address()), ""));
+        gate.wait_ready();
+        let mut client = RawClient::connect(gate.data());
+        client.send(GET);
+        // To the end of the connection, or to the refusal that ends the exchange.
+        let _ = client.try_receive();
+        let received: usize = counts(&upstreams.each_ref()).iter().sum();
+        assert_eq!(received, 1, "{begun:?}");
+    }
+}
+
 lanes!(a_request_that_is_not_idempotent_gets_the_answer_as_it_is);
 fn a_request_that_is_not_idempotent_gets_the_answer_as_it_is() {
     let [busy, good] = busy_and_good();
