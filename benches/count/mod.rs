@@ -318,7 +318,7 @@ fn counted() -> Box<dyn FnMut()> {
         route.request(black_box(&Method::GET), Some(200), Duration::from_micros(1_234));
         route.count_allowed(black_box(CredentialLabel::Jwt));
         limit.count_allowed();
-        upstream.observe_response(Duration::from_micros(987));
+        upstream.observe_response(Some(200), Duration::from_micros(987));
     })
 }
 

@@ -80,8 +80,8 @@ Before a server is shut down:
   keygate upstreams undrain orders 10.0.0.5:8080 --config /etc/keygate.yaml
 
 Asks a gate that runs: over the socket beside its store, else over `admin.address` with the token
-of `admin.token`. A drained endpoint stays so over reloads, until it is undrained or the gate is
-restarted.";
+of `admin.token`. A drained endpoint stays so over reloads that keep it, until it is undrained or
+the gate is restarted.";
 
 /// Calls the gate and prints its response.
 ///

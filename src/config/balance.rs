@@ -7,9 +7,11 @@ use crate::config::read::Keyword;
 use crate::config::read::OrKeyword;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
+use crate::config::reserved_header::carries_credentials;
 use crate::config::text::Timeout;
 use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
+use crate::model::identity_field;
 use http::HeaderName;
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -51,7 +53,16 @@ impl FromText for HashKey {
         match (text, text.strip_prefix("header:")) {
             ("principal", _) => Ok(Self::Principal),
             ("address", _) => Ok(Self::Address),
-            (_, Some(name)) => HeaderName::from_text(name).map(Self::Header),
+            (_, Some(name)) => {
+                let name = HeaderName::from_text(name)?;
+                if carries_credentials(&name) || name.as_str().starts_with(identity_field::PREFIX) {
+                    let problem = mismatch::<Self>();
+                    return Err(format!(
+                        "{problem}\nclients may send what they like in `{name}`; write `principal`"
+                    ));
+                }
+                Ok(Self::Header(name))
+            }
             (_, None) => Err(mismatch::<Self>()),
         }
     }

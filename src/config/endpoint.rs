@@ -89,9 +89,9 @@ impl EndpointUrl {
     /// Parses `host:port`, or `host` where there is a `default_port`, or a name of SRV records.
     fn inet(text: &str, default_port: Option<u16>) -> Result<EndpointHost, String> {
         if is_srv_name(text) {
-            if let Some((name, _)) = text.split_once(':') {
+            if let Some((_, port)) = text.split_once(':') {
                 return Err(format!(
-                    "{}\nSRV records have the port: write `{name}`",
+                    "{}\nSRV records have the port: leave out `:{port}`",
                     mismatch::<Self>()
                 ));
             }
@@ -237,7 +237,12 @@ pub(in crate::config) fn convert(written: Endpoints, checker: &mut Checker<'_>) 
         let place = url.at;
         let EndpointUrl { host, is_tls } = url.take();
         if let (EndpointHost::Srv { .. }, Some(weight)) = (&host, &weight) {
-            checker.error(weight.at, "no-effect", "SRV records have weights of their own");
+            checker.error_with(
+                weight.at,
+                "no-effect",
+                "SRV records have weights of their own",
+                "remove `weight`",
+            );
         }
         if endpoints.iter().any(|(earlier, _)| earlier.host == host) {
             checker.error(place, "duplicate-entry", "this is listed twice");

@@ -19,6 +19,8 @@ use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::RecordType;
 use hickory_resolver::proto::rr::rdata::SRV;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,20 +84,23 @@ async fn lookup_service(name: &str, resolver: &TokioResolver) -> Result<Lookup, 
         records.truncate(RECORDS_MAX);
     }
     let hosts: Vec<Arc<str>> = records.iter().map(|record| record.target.to_ascii().into()).collect();
-    let addresses = addresses(&hosts, resolver).await;
+    let found = hosts_of(&hosts, resolver).await;
     let (mut lookup, mut first_problem) = (Lookup::default(), None);
     for (record, host) in records.iter().zip(hosts) {
         let rank = Rank {
             priority: record.priority,
             weight: Some(weight(record, &records)),
         };
-        match addresses.get(&host) {
-            Some(Ok(ips)) => lookup.targets.extend(ips.iter().map(|ip| Target {
+        match found.get(&host) {
+            Some(HostLookup::Found(ips)) => lookup.targets.extend(ips.iter().map(|ip| Target {
                 address: SocketAddr::new(*ip, record.port),
                 rank,
                 host: Arc::clone(&host),
             })),
-            Some(Err(problem)) => {
+            Some(HostLookup::Gone(problem)) => {
+                first_problem.get_or_insert_with(|| format!("{host}: {problem}"));
+            }
+            Some(HostLookup::Unknown(problem)) => {
                 first_problem.get_or_insert_with(|| format!("{host}: {problem}"));
                 lookup.unknown.push(host);
             }
@@ -140,35 +145,40 @@ async fn records(name: &str, resolver: &TokioResolver) -> Result<Vec<SRV>, Strin
     Err("the name is an alias of an alias, and so on".to_owned())
 }
 
-type HostAddresses = Result<Vec<std::net::IpAddr>, String>;
+/// The answer of name servers about one host.
+enum HostLookup {
+    Found(Vec<IpAddr>),
+    /// It does not exist, or has no address.
+    Gone(String),
+    /// They do not say now.
+    Unknown(String),
+}
 
-/// Returns the addresses of each host; an error for one that cannot be looked up now.
-async fn addresses(hosts: &[Arc<str>], resolver: &TokioResolver) -> BTreeMap<Arc<str>, HostAddresses> {
+/// Looks up each host.
+async fn hosts_of(hosts: &[Arc<str>], resolver: &TokioResolver) -> BTreeMap<Arc<str>, HostLookup> {
     let mut found = BTreeMap::new();
-    let distinct: Vec<&Arc<str>> = hosts
-        .iter()
-        .collect::<std::collections::BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let distinct: Vec<&Arc<str>> = hosts.iter().collect::<BTreeSet<_>>().into_iter().collect();
     for some in distinct.chunks(HOSTS_AT_ONCE) {
         let mut lookups = JoinSet::new();
         for host in some {
             let (host, resolver) = (Arc::clone(host), resolver.clone());
             lookups.spawn(async move {
                 let found = timeout(HOST_TIMEOUT, resolver.lookup_ip(absolute(&host))).await;
-                let addresses = match found {
-                    Ok(Ok(found)) => Ok(found.iter().collect()),
-                    Ok(Err(error)) if error.is_nx_domain() || error.is_no_records_found() => Ok(Vec::new()),
-                    Ok(Err(error)) => Err(problem(&error)),
-                    Err(_) => Err(format!("no answer within {} s", HOST_TIMEOUT.as_secs())),
+                let found = match found {
+                    Ok(Ok(found)) => HostLookup::Found(found.iter().collect()),
+                    Ok(Err(error)) if error.is_nx_domain() || error.is_no_records_found() => {
+                        HostLookup::Gone(problem(&error))
+                    }
+                    Ok(Err(error)) => HostLookup::Unknown(problem(&error)),
+                    Err(_) => HostLookup::Unknown(format!("no answer within {} s", HOST_TIMEOUT.as_secs())),
                 };
-                (host, addresses)
+                (host, found)
             });
         }
         while let Some(ended) = lookups.join_next().await {
             // A task that panicked has no result: its host stays unknown to nobody but the log of the panic.
-            if let Ok((host, addresses)) = ended {
-                found.insert(host, addresses);
+            if let Ok((host, lookup)) = ended {
+                found.insert(host, lookup);
             }
         }
     }

@@ -46,7 +46,7 @@ pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
             host,
             problem,
             addresses = source.endpoints().len(),
-            "Endpoint name does not resolve, or only in part; the addresses that it had stay in use"
+            "Endpoint name does not resolve, or only in part; addresses that it had stay in use"
         ),
         (Some(LookupChange::Succeeds { failures }), _) => {
             tracing::info!(upstream = upstream_name, host, failures, "Endpoint name resolves again");

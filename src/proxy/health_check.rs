@@ -74,7 +74,7 @@ async fn ask(upstream: &Upstream, check: &HealthCheck, probe: &Probe) -> Result<
         }
         HealthCheckKind::Tcp => {
             let session = CONNECTOR.get_http_session(&peer).await;
-            session.map(drop).map_err(|error| error.to_string())
+            session.map(drop).map_err(|error| peer::problem(&error))
         }
         HealthCheckKind::Grpc { service } => {
             let host = upstream.settings.host.clone();
@@ -94,7 +94,7 @@ async fn check_http(
     let head = head(Method::GET, path.as_str(), host).map_err(|error| error.to_string())?;
     let (status, body) = exchange(peer, head, None, text.is_some())
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| peer::problem(&error))?;
     let is_expected = if statuses.is_empty() {
         status.is_success()
     } else {
@@ -119,7 +119,7 @@ async fn check_grpc(peer: &HttpPeer, host: HeaderValue, service: &str) -> Result
     let message = grpc_request(service).ok_or("the name of the service is too long")?;
     let (status, body) = exchange(peer, head, Some(message), true)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| peer::problem(&error))?;
     if status != StatusCode::OK {
         return Err(format!("status {}", status.as_u16()));
     }

@@ -93,7 +93,7 @@ impl ConnectError {
         let failure = connect_failure(error);
         Self {
             failure,
-            problem: (failure == UpstreamFailure::Tls).then(|| error.root_cause().to_string()),
+            problem: (failure == UpstreamFailure::Tls).then(|| problem(error)),
         }
     }
 }
@@ -102,6 +102,16 @@ impl From<UpstreamFailure> for ConnectError {
     fn from(failure: UpstreamFailure) -> Self {
         Self { failure, problem: None }
     }
+}
+
+/// Returns what went wrong in the words of the layer that noticed it, for the operator. The text of an error has the words of each
+/// layer, the outer ones first, and pingora puts the local address behind all.
+pub fn problem(error: &Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" cause: local address ").next().unwrap_or_default();
+    let words = text.rsplit("cause: ").next().unwrap_or_default();
+    let words = words.rsplit("context: ").next().unwrap_or_default();
+    words.split(", SNI: ").next().unwrap_or_default().trim().to_owned()
 }
 
 /// Returns what went wrong in a connection attempt that failed with `error`.
@@ -169,6 +179,23 @@ mod tests {
             let times = [options.connection_timeout, options.total_connection_timeout];
             assert_eq!(times, [Some(expected); 2]);
         }
+    }
+
+    #[test]
+    fn a_problem_is_in_the_words_of_the_layer_that_noticed_it() {
+        let inner: Result<(), io::Error> = Err(io::Error::other("invalid peer certificate: UnknownIssuer"));
+        let inner = inner
+            .or_err(ErrorType::TLSHandshakeFailure, "tls connect error")
+            .unwrap_err();
+        assert_eq!(problem(&inner), "invalid peer certificate: UnknownIssuer");
+        let context = format!("TLS connect() failed: {inner}, SNI: a.example");
+        let local = io::Error::other("local address 127.0.0.1:53242");
+        let outer = Error::because(ErrorType::TLSHandshakeFailure, context, local);
+        assert_eq!(problem(&outer), "invalid peer certificate: UnknownIssuer");
+        assert_eq!(
+            problem(&Error::explain(ErrorType::ConnectTimedout, "timeout 2s")),
+            "timeout 2s"
+        );
     }
 
     #[test]

@@ -7,6 +7,21 @@ pub(super) const NONE: &str = "none";
 /// [`crate::observe::metrics::Reasons`], which is a bug.
 pub(super) const OTHER: &str = "other";
 
+/// The `status_class` of a request.
+pub(super) const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
+
+/// Returns the index of a status in [`STATUS_CLASSES`]; `None` is that of a request without a response.
+pub(super) const fn status_class(status: Option<u16>) -> usize {
+    match status {
+        Some(100..=199) => 0,
+        Some(200..=299) => 1,
+        Some(300..=399) => 2,
+        Some(400..=499) => 3,
+        Some(500..=599) => 4,
+        Some(_) | None => 5,
+    }
+}
+
 /// The `credential_type` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialLabel {

@@ -7,6 +7,8 @@ use crate::observe::metrics::label::AnswerLabel;
 use crate::observe::metrics::label::CredentialLabel;
 use crate::observe::metrics::label::NONE;
 use crate::observe::metrics::label::OTHER;
+use crate::observe::metrics::label::STATUS_CLASSES;
+use crate::observe::metrics::label::status_class;
 use crate::observe::metrics::reasons::ReasonIndices;
 use crate::observe::metrics::reasons::indices;
 use crate::observe::metrics::registrar::Registrar;
@@ -25,8 +27,6 @@ use std::time::Duration;
 const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", OTHER,
 ];
-/// `none` if no response was begun.
-const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
 
 /// The families with a series for each route.
 pub(super) struct RouteFamilies {
@@ -108,10 +108,7 @@ impl RouteMetrics {
     /// response; `None` if no response was begun.
     pub fn request(&self, method: &Method, status: Option<u16>, duration: Duration) {
         let method = method_index(method);
-        let class = match status {
-            Some(status @ 100..=599) => usize::from(status / 100 - 1),
-            Some(_) | None => STATUS_CLASSES.len() - 1,
-        };
+        let class = status_class(status);
         self.requests[method].get_or_init(Box::default)[class]
             .get_or_init(|| {
                 let labels = [&*self.route, METHODS[method], STATUS_CLASSES[class]];

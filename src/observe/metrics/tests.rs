@@ -39,7 +39,7 @@ fn count_each(metrics: &Metrics) {
     metrics
         .upstreams
         .of("orders")
-        .observe_response(Duration::from_millis(2));
+        .observe_response(Some(200), Duration::from_millis(2));
     metrics.upstream_credentials.of("orders").count_refusal();
     let token = metrics.upstream_credentials.of_token("orders");
     token.count_fetch(TokenFetchResult::Success);

@@ -1,6 +1,8 @@
 //! How long do requests to upstreams take, and which failures do they have?
 
 use crate::model::upstream_failure::UpstreamFailure;
+use crate::observe::metrics::label::STATUS_CLASSES;
+use crate::observe::metrics::label::status_class;
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
 use prometheus::Histogram;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 /// The families with a series for each upstream.
 pub struct UpstreamFamilies {
+    requests: IntCounterVec,
     duration: HistogramVec,
     connect_failures: IntCounterVec,
     failures: IntCounterVec,
@@ -21,6 +24,11 @@ pub struct UpstreamFamilies {
 impl UpstreamFamilies {
     pub(super) fn new(registrar: &Registrar) -> Self {
         Self {
+            requests: registrar.counters(
+                "keygate_upstream_requests_total",
+                "Requests to an upstream by the status of the response that the client received (none: no response was begun).",
+                &["upstream", "status_class"],
+            ),
             duration: registrar.histograms(
                 "keygate_upstream_duration_seconds",
                 "Time from the first connection attempt to an upstream to the end of its answer.",
@@ -48,6 +56,7 @@ impl UpstreamFamilies {
     pub fn of(&self, upstream: &str) -> UpstreamMetrics {
         let failures = |failure: UpstreamFailure| self.failures.with_label_values(&[upstream, failure.as_str()]);
         UpstreamMetrics {
+            requests: STATUS_CLASSES.map(|class| self.requests.with_label_values(&[upstream, class])),
             failures: UpstreamFailure::ALL.map(failures),
             retries: self.retries.with_label_values(&[upstream, "sent"]),
             retries_over_budget: self.retries.with_label_values(&[upstream, "over_budget"]),
@@ -57,6 +66,7 @@ impl UpstreamFamilies {
     }
 
     pub(super) fn forget_all_but(&self, upstreams: &HashSet<&str>) {
+        forget(&self.requests, "upstream", upstreams);
         forget(&self.duration, "upstream", upstreams);
         forget(&self.connect_failures, "upstream", upstreams);
         forget(&self.failures, "upstream", upstreams);
@@ -67,6 +77,7 @@ impl UpstreamFamilies {
 /// The metrics of one upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
+    requests: [IntCounter; STATUS_CLASSES.len()],
     duration: Histogram,
     connect_failures: IntCounter,
     failures: [IntCounter; UpstreamFailure::ALL.len()],
@@ -75,8 +86,10 @@ pub struct UpstreamMetrics {
 }
 
 impl UpstreamMetrics {
-    /// Counts one admitted request that has ended, even without a response, and the time since its admission.
-    pub fn observe_response(&self, duration: Duration) {
+    /// Counts one admitted request that has ended, and the time since its admission. `status` is that of the response to the
+    /// client; `None` if none was begun.
+    pub fn observe_response(&self, status: Option<u16>, duration: Duration) {
+        self.requests[status_class(status)].inc();
         self.duration.observe(duration.as_secs_f64());
     }
 

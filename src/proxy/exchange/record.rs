@@ -74,7 +74,7 @@ pub fn write(exchange: &Exchange) {
         .upstream_started
         .map(|started| now.tick.saturating_since(started.tick));
     if let (Some(permit), Some(took)) = (&exchange.permit, upstream_duration) {
-        permit.destination().metrics.observe_response(took);
+        permit.destination().metrics.observe_response(status, took);
     }
     if exchange.snapshot.access_records {
         let text = RequestText::of(exchange);
