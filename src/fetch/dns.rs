@@ -3,9 +3,9 @@
 
 use crate::config::EndpointHost;
 use crate::config::endpoint::WEIGHT_MAX;
+use crate::upstream::Lookup;
 use crate::upstream::Rank;
 use crate::upstream::Target;
-use crate::upstream::source::Lookup;
 use hickory_resolver::ResolverBuilder;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::ConnectionConfig;
