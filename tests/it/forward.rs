@@ -5,6 +5,7 @@ use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
+use crate::support::RefusingAddress;
 use crate::support::Response;
 use crate::support::RunningGate;
 use crate::support::lane::lanes;
@@ -12,7 +13,6 @@ use crate::support::wait_until;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -43,9 +43,9 @@ fn gate_to(upstream: &FakeUpstream, more: &str) -> LocalGate {
     gate(&format!("{}\n{more}", endpoints(&[upstream.address()])))
 }
 
-/// Returns an address without a listener.
+/// Returns an address that refuses connections until the process of the test ends: a port that is free again is soon another's.
 fn dead() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    Box::leak(Box::new(RefusingAddress::new())).address()
 }
 
 fn ask(gate: &RunningGate, method: &str, target: &str, headers: &str, body: &str) -> Response {
