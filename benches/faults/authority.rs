@@ -25,7 +25,7 @@ impl Certificates {
     pub fn make(folder: &Path) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // A certificate whose issuer has its own name is taken for one that signed itself.
+        // OpenSSL takes a certificate for self-signed if its issuer has the same name.
         params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");

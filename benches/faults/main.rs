@@ -2,7 +2,7 @@
 //! HAProxy and Envoy, configured alike?
 //!
 //! `cargo bench --bench faults`, with wrk (`apt-get install wrk`) as the client. Proxies and endpoints run in
-//! processes of their own, everything on loopback. `-- killed` measures the faults whose names have that in them.
+//! processes of their own, everything on loopback. `-- killed` plays only the faults with `killed` in their name.
 
 mod authority;
 mod endpoint;

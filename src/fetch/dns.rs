@@ -63,7 +63,7 @@ pub async fn lookup(host: &EndpointHost, name_servers: &[SocketAddr]) -> Result<
         EndpointHost::Srv { name } => lookup_service(name, &resolver(name_servers)?).await?,
         EndpointHost::Unix { .. } => Lookup::default(),
     };
-    if found.targets.is_empty() && found.unknown.is_empty() {
+    if found.targets.is_empty() {
         return Err("the name has no address".to_owned());
     }
     Ok(found)
@@ -104,7 +104,10 @@ async fn lookup_service(name: &str, resolver: &TokioResolver) -> Result<Lookup, 
                 first_problem.get_or_insert_with(|| format!("{host}: {problem}"));
                 lookup.unknown.push(host);
             }
-            None => {}
+            None => {
+                first_problem.get_or_insert_with(|| format!("{host}: the look-up failed"));
+                lookup.unknown.push(host);
+            }
         }
     }
     lookup.targets.truncate(ADDRESSES_MAX);
@@ -176,7 +179,7 @@ async fn hosts_of(hosts: &[Arc<str>], resolver: &TokioResolver) -> BTreeMap<Arc<
             });
         }
         while let Some(ended) = lookups.join_next().await {
-            // A task that panicked has no result: its host stays unknown to nobody but the log of the panic.
+            // A task that panicked has no result, so that its host is unknown.
             if let Ok((host, lookup)) = ended {
                 found.insert(host, lookup);
             }

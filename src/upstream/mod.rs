@@ -158,7 +158,7 @@ pub struct Upstream {
 impl Upstream {
     /// Returns an upstream. The upstreams of one name in successive snapshots share `state`.
     pub fn new(settings: config::Upstream, entries: Vec<Entry>, state: &Arc<UpstreamState>) -> Arc<Self> {
-        // Whoever changes endpoints or their states after this recompiles this upstream too.
+        // Under the lock, so that a later change of an endpoint recompiles this upstream too.
         let mut snapshots = state.snapshots.lock();
         snapshots.retain(|snapshot| snapshot.strong_count() > 0);
         let table = ArcSwap::from_pointee(Table::compile(members(&entries), &settings.balance));

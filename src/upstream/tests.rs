@@ -141,7 +141,7 @@ fn the_same_key_goes_to_the_same_endpoint_and_few_keys_move_with_an_endpoint() {
     assert!(all.min() > Some(100), "each endpoint has its part");
 }
 
-/// Returns an upstream whose name has SRV records with these ports, priorities and weights.
+/// Returns an upstream with SRV records. Each has a port, a priority and a weight.
 fn service(records: &[(u8, u16, u32)], more: &str) -> Arc<Upstream> {
     let upstream = upstream_of(settings("_api._tcp.example", more), &Arc::default());
     let targets = records.iter().map(|&(port, priority, weight)| Target {

@@ -1,4 +1,4 @@
-//! Which endpoint does a request go to, what is recorded of it, and is the request sent again?
+//! Which endpoint gets a request, and is the request sent again when the endpoint fails?
 
 use crate::config::Balance;
 use crate::config::Timeouts;

@@ -20,7 +20,7 @@ pub struct ResponsePaths<'r> {
     pub endpoint: Option<&'r EndpointAddress>,
     /// `true` where the connection to the endpoint has TLS.
     pub is_tls: bool,
-    /// The fields of the client's request, whose `Host` few responses need.
+    /// The fields of the client's request. Few responses need its `Host`, so it is looked up late.
     pub request: &'r HeaderMap,
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 const SERVICE: &str = "_api._tcp.internal";
 
-/// Returns a configuration with one open route to the service, whose records `server` has.
+/// Returns a configuration with one open route to [`SERVICE`]. `server` has its records.
 fn config(server: &NameServer) -> String {
     config_of(SERVICE, server)
 }
