@@ -108,7 +108,7 @@ const RUNS: [CommandRun; 5] = [
 /// The commands of the first minutes, and the test that runs them as the program prints them.
 const FIRST_MINUTES: CommandRun = CommandRun {
     command: "",
-    file: "tests/it/cli.rs",
+    file: "tests/it/cli/first_minutes.rs",
     test: "the_printed_commands_do_what_their_comments_say",
     by: "shell.paste(",
 };

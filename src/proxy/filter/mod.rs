@@ -1,8 +1,10 @@
 //! How does pingora's proxy carry a request that Keygate decides? `Filter` has a method for each phase of pingora's proxy,
 //! for Keygate's own `ProxyLane` as for proxies of other people. `guard` bounds what pingora leaves unbounded.
 
+mod client;
 mod context;
 mod failure;
+mod own_answer;
 mod phases;
 mod request_head;
 mod response_head;

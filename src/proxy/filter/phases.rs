@@ -1,22 +1,19 @@
 //! Which rules does Keygate add to each phase of pingora's proxy?
 
 use crate::gate::Gate;
-use crate::gate::accept::HeadError;
 use crate::gate::answer::Answer;
-use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
 use crate::model::upstream_failure::UpstreamFailure;
 use crate::observe::redact;
-use crate::observe::trace;
-use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::NextStep;
-use crate::proxy::exchange::TlsFacts;
 use crate::proxy::exchange::refuse_head;
+use crate::proxy::filter::client;
 use crate::proxy::filter::context::FilterContext;
 use crate::proxy::filter::context::Side;
 use crate::proxy::filter::failure;
+use crate::proxy::filter::own_answer;
 use crate::proxy::filter::request_head;
 use crate::proxy::filter::response_head;
 use crate::proxy::forward::drain;
@@ -26,7 +23,6 @@ use crate::proxy::head::HeadLimits;
 use crate::proxy::peer;
 use crate::proxy::peer::ConnectError;
 use bytes::Bytes;
-use bytes::BytesMut;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -34,25 +30,17 @@ use http::Method;
 use http::StatusCode;
 use http::Version;
 use http::header;
-use http::request::Parts;
 use pingora::Error;
 use pingora::ErrorSource;
 use pingora::ErrorType;
 use pingora::http::RequestHeader;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::HttpTask;
-use pingora::protocols::http::ServerSession;
 use pingora::proxy::FailToProxy;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
-use std::future::pending;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
-use tokio::time::timeout;
 use tokio::time::timeout_at;
 
 /// The time that pingora gets to report a time limit of its own, before the guard ends the request: then
@@ -103,7 +91,7 @@ impl Filter {
                 Err(answer) => {
                     session.set_keepalive(None);
                     session.set_write_timeout(Some(self.gate.snapshot().requests.idle_timeout));
-                    write_answer(session, answer).await?;
+                    own_answer::write_answer(session, answer).await?;
                     return Ok(true);
                 }
             },
@@ -119,17 +107,19 @@ impl Filter {
         if exchange.is_admitted() {
             return self.go_on(session, ctx, exchange).await;
         }
-        let decided = exchange.admit(client_gone(&mut session.downstream_session)).await;
+        let decided = exchange
+            .admit(client::client_gone(&mut session.downstream_session))
+            .await;
         let answer = match decided {
             Ok(NextStep::Forward) => return self.go_on(session, ctx, exchange).await,
             Ok(NextStep::Answer(answer)) => answer,
-            Ok(NextStep::Control(call)) => match call_control(session, &mut exchange, call).await {
+            Ok(NextStep::Control(call)) => match own_answer::call_control(session, &mut exchange, call).await {
                 Ok(answer) => answer,
                 Err(denial) => exchange.refuse(denial),
             },
             Err(denial) => exchange.refuse(denial),
         };
-        let written = send_answer(session, &mut exchange, answer).await;
+        let written = own_answer::send_answer(session, &mut exchange, answer).await;
         ctx.slot.put(exchange);
         written.map(|()| true)
     }
@@ -159,7 +149,7 @@ impl Filter {
             }
             return Ok(false);
         }
-        if !has_short_length(session.req_header()) {
+        if !own_answer::has_short_length(session.req_header()) {
             return Ok(false);
         }
         let client = &mut session.downstream_session;
@@ -195,7 +185,7 @@ impl Filter {
         let snapshot = self.gate.snapshot();
         let connection = match ctx.slot.connection() {
             Some(connection) => Arc::clone(connection),
-            None => Arc::new(connection_of(&session.downstream_session)),
+            None => Arc::new(client::connection_of(&session.downstream_session)),
         };
         let limits = HeadLimits {
             head_bytes_max: snapshot.requests.head_bytes_max,
@@ -206,9 +196,9 @@ impl Filter {
         let checked = if session.is_http2() {
             let head = session.req_header();
             let expectations = head.headers.get_all(header::EXPECT).iter().map(HeaderValue::as_bytes);
-            check_size(head, &limits)
+            request_head::check_size(head, &limits)
                 .and_then(|()| head::check_expectations(expectations))
-                .inspect_err(|_| raw = as_text(head))
+                .inspect_err(|_| raw = request_head::as_text(head))
         } else {
             // pingora accepts heads that are ambiguous, and changes some of them before it shows them.
             raw = session.to_h1_raw();
@@ -234,7 +224,7 @@ impl Filter {
             return Err(ctx.deny(Denial::NoResources));
         }
         // Sending so little takes no time that would count.
-        let is_short = session.is_body_done() || has_short_length(session.req_header());
+        let is_short = session.is_body_done() || own_answer::has_short_length(session.req_header());
         // The guard ends no request that waits here; the wait has an end of its own.
         let Some(mut exchange) = ctx.slot.take() else {
             return Err(ctx.deny(Denial::Panicked));
@@ -530,7 +520,7 @@ impl Filter {
         // pingora closes the connection after an error, so the answer must say so.
         session.set_keepalive(None);
         // The connection is closed either way, and the refusal is recorded.
-        let _ = send_answer(session, &mut exchange, answer).await;
+        let _ = own_answer::send_answer(session, &mut exchange, answer).await;
         ctx.slot.put(exchange);
         FailToProxy {
             error_code,
@@ -628,172 +618,4 @@ fn end_response(session: &mut Session, ctx: &mut FilterContext) {
     } else {
         drain::TIMEOUT
     }));
-}
-
-/// Returns the parts of a head of HTTP/2 that a refusal and its record are made of, as HTTP/1.1 would write them.
-fn as_text(head: &RequestHeader) -> Bytes {
-    let mut text = BytesMut::new();
-    text.extend_from_slice(head.method.as_str().as_bytes());
-    text.extend_from_slice(b" ");
-    text.extend_from_slice(head.raw_path());
-    text.extend_from_slice(b" HTTP/2\r\n");
-    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let hosts = head.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
-    let origins = head.headers.get_all(header::ORIGIN).iter().map(HeaderValue::as_bytes);
-    let hosts = hosts.chain(authority.filter(|_| !head.headers.contains_key(header::HOST)));
-    for (name, value) in hosts
-        .map(|host| ("host", host))
-        .chain(origins.map(|origin| ("origin", origin)))
-    {
-        text.extend_from_slice(name.as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value);
-        text.extend_from_slice(b"\r\n");
-    }
-    text.freeze()
-}
-
-/// Checks the size of a head that arrived over HTTP/2: the size that it has in HTTP/1.1, with `:authority` as `Host`.
-fn check_size(head: &RequestHeader, limits: &HeadLimits) -> Result<(), HeadError> {
-    let authority = head
-        .uri
-        .authority()
-        .filter(|_| !head.headers.contains_key(header::HOST));
-    let of_host = authority.map_or(0, |host| host.as_str().len() + "host: \r\n".len());
-    let fields = head.headers.iter();
-    let of_fields: usize = fields
-        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
-        .sum();
-    // HTTP/2 splits `Cookie`, and the gate joins it (RFC 9113 section 8.2.3).
-    let crumbs = head.headers.get_all(header::COOKIE).iter().count().saturating_sub(1);
-    let of_crumbs = crumbs * ("cookie: \r\n".len() - "; ".len());
-    let of_line = head.method.as_str().len() + head.raw_path().len() + "  HTTP/1.1\r\n\r\n".len();
-    if of_line + of_host + of_fields - of_crumbs > limits.head_bytes_max {
-        return Err(HeadError::HeadTooLong);
-    }
-    if head.headers.len() - crumbs + usize::from(authority.is_some()) > limits.header_count_max {
-        return Err(HeadError::TooManyFields);
-    }
-    if head.raw_path().len() > limits.target_bytes_max {
-        return Err(HeadError::TargetTooLong);
-    }
-    Ok(())
-}
-
-/// Returns the client's connection as pingora knows it.
-fn connection_of(session: &ServerSession) -> Connection {
-    let peer = session
-        .client_addr()
-        .and_then(|address| address.as_inet().copied())
-        .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
-    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    Connection::new(peer, is_tls.then(TlsFacts::default))
-}
-
-/// Waits until the client resets the stream or closes the connection. Never returns while a body of HTTP/1.1 may be
-/// arriving.
-async fn client_gone(session: &mut ServerSession) -> Denial {
-    if session.is_http2() {
-        if let Some(closed) = session.watch_h2_stream_close() {
-            let _ = closed.await;
-        }
-        return Denial::ClientGone;
-    }
-    if !session.is_body_done() {
-        return pending().await;
-    }
-    match session.read_body_or_idle(true).await {
-        Ok(_) => Denial::ClientGone,
-        Err(error) => failure::of_client(error.etype()),
-    }
-}
-
-/// Reads the whole body of a request to the control side, and returns the answer to it.
-async fn call_control(session: &mut Session, exchange: &mut Exchange, call: ControlCall) -> Result<Answer, Denial> {
-    let limit = exchange.request_limits().body_read_timeout;
-    // One deadline for the whole body, because a slow sender holds the connection.
-    let body = timeout(limit, read_whole_body(&mut session.downstream_session, exchange))
-        .await
-        .map_err(|_| Denial::BodyTimeout)??;
-    let gone = client_gone(&mut session.downstream_session);
-    exchange.call_control(call, body, gone).await
-}
-
-async fn read_whole_body(session: &mut ServerSession, exchange: &mut Exchange) -> Result<Bytes, Denial> {
-    let request = exchange.request();
-    let expects_continue = request.version == Version::HTTP_11 && request.headers.contains_key(header::EXPECT);
-    if expects_continue && !session.is_body_done() {
-        // The client may wait for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
-        session
-            .write_continue_response()
-            .await
-            .map_err(|error| failure::denial(&error.into_down()))?;
-    }
-    let mut whole = BytesMut::new();
-    loop {
-        let part = session.read_request_body().await;
-        match part.map_err(|error| failure::denial(&error.into_down()))? {
-            Some(part) => {
-                exchange.count_request_body(part.len())?;
-                whole.extend_from_slice(&part);
-            }
-            None => return Ok(whole.freeze()),
-        }
-    }
-}
-
-/// Sends `answer` to the request of `exchange`.
-///
-/// # Errors
-/// The client is gone.
-async fn send_answer(session: &mut Session, exchange: &mut Exchange, mut answer: Answer) -> pingora::Result<()> {
-    answer.headers.push((trace::REQUEST_ID, exchange.request_id().clone()));
-    if answer.close || !can_drain(session, exchange.request()) {
-        session.set_keepalive(None);
-    } else {
-        session.set_close_on_response_before_downstream_finish(false);
-        session.set_total_drain_timeout(Some(drain::TIMEOUT));
-    }
-    exchange.note_response(answer.status, false);
-    // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
-    if exchange.request().method == Method::HEAD {
-        answer.body = Bytes::new();
-    }
-    exchange.count_response_body(answer.body.len());
-    write_answer(session, answer).await
-}
-
-/// Returns whether the rest of the request body is known to be small, so that the connection can persist after an
-/// answer.
-fn can_drain(session: &mut Session, request: &Parts) -> bool {
-    // A client that expects `100 Continue` may never send the body, and its next request would be read as the body
-    // (S103).
-    session.is_http2()
-        || session.is_body_done()
-        || (has_short_length(request) && !request.headers.contains_key(header::EXPECT))
-}
-
-/// Returns whether the body is announced to be short.
-fn has_short_length(request: &Parts) -> bool {
-    content_length(request).is_some_and(|length| length <= drain::BYTES_MAX)
-}
-
-/// Returns the announced length of the body; `None` where there is none, or no number.
-fn content_length(request: &Parts) -> Option<u64> {
-    let length = request.headers.get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
-}
-
-async fn write_answer(session: &mut Session, answer: Answer) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 1))?;
-    for (name, value) in answer.headers {
-        head.append_header(name, value)?;
-    }
-    let has_body = !answer.body.is_empty();
-    // In one call: without a body, the head ends an HTTP/2 stream, as clients of gRPC expect of a refusal.
-    let mut tasks = vec![HttpTask::Header(Box::new(head), !has_body)];
-    if has_body {
-        tasks.push(HttpTask::Body(Some(answer.body), true));
-    }
-    session.write_response_tasks(tasks).await.map(drop)
 }

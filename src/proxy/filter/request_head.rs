@@ -1,8 +1,12 @@
 //! How does a head of pingora become one that the gate reads, and how is the head for the upstream written?
 
+use crate::gate::accept::HeadError;
 use crate::gate::accept::syntax;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::forward::escape;
+use crate::proxy::head::HeadLimits;
+use bytes::Bytes;
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Uri;
@@ -118,6 +122,56 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
         .get_all(header::TE)
         .iter()
         .any(|value| syntax::members(value.as_bytes()).any(|member| member.eq_ignore_ascii_case(b"trailers")))
+}
+
+/// Returns the parts of a head of HTTP/2 that a refusal and its record are made of, as HTTP/1.1 would write them.
+pub(super) fn as_text(head: &RequestHeader) -> Bytes {
+    let mut text = BytesMut::new();
+    text.extend_from_slice(head.method.as_str().as_bytes());
+    text.extend_from_slice(b" ");
+    text.extend_from_slice(head.raw_path());
+    text.extend_from_slice(b" HTTP/2\r\n");
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let hosts = head.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let origins = head.headers.get_all(header::ORIGIN).iter().map(HeaderValue::as_bytes);
+    let hosts = hosts.chain(authority.filter(|_| !head.headers.contains_key(header::HOST)));
+    for (name, value) in hosts
+        .map(|host| ("host", host))
+        .chain(origins.map(|origin| ("origin", origin)))
+    {
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value);
+        text.extend_from_slice(b"\r\n");
+    }
+    text.freeze()
+}
+
+/// Checks the size of a head that arrived over HTTP/2: the size that it has in HTTP/1.1, with `:authority` as `Host`.
+pub(super) fn check_size(head: &RequestHeader, limits: &HeadLimits) -> Result<(), HeadError> {
+    let authority = head
+        .uri
+        .authority()
+        .filter(|_| !head.headers.contains_key(header::HOST));
+    let of_host = authority.map_or(0, |host| host.as_str().len() + "host: \r\n".len());
+    let fields = head.headers.iter();
+    let of_fields: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+        .sum();
+    // HTTP/2 splits `Cookie`, and the gate joins it (RFC 9113 section 8.2.3).
+    let crumbs = head.headers.get_all(header::COOKIE).iter().count().saturating_sub(1);
+    let of_crumbs = crumbs * ("cookie: \r\n".len() - "; ".len());
+    let of_line = head.method.as_str().len() + head.raw_path().len() + "  HTTP/1.1\r\n\r\n".len();
+    if of_line + of_host + of_fields - of_crumbs > limits.head_bytes_max {
+        return Err(HeadError::HeadTooLong);
+    }
+    if head.headers.len() - crumbs + usize::from(authority.is_some()) > limits.header_count_max {
+        return Err(HeadError::TooManyFields);
+    }
+    if head.raw_path().len() > limits.target_bytes_max {
+        return Err(HeadError::TargetTooLong);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
