@@ -88,6 +88,12 @@ pub(in crate::config) struct EndpointUrl {
 impl EndpointUrl {
     /// Parses `host:port`, or `host` where there is a `default_port`, or a name of SRV records.
     fn inet(text: &str, default_port: Option<u16>) -> Result<EndpointHost, String> {
+        if text.starts_with('_') && !text.contains(':') && !is_srv_name(text) {
+            return Err(format!(
+                "{}\nSRV records have a name such as `_orders._tcp.internal`",
+                mismatch::<Self>()
+            ));
+        }
         if is_srv_name(text) {
             if let Some((_, port)) = text.split_once(':') {
                 return Err(format!(
@@ -95,7 +101,8 @@ impl EndpointUrl {
                     mismatch::<Self>()
                 ));
             }
-            let name = host_name(text).ok_or_else(mismatch::<Self>)?;
+            // Every name of records is absolute, with the dot at its end or without.
+            let name = host_name(text.strip_suffix('.').unwrap_or(text)).ok_or_else(mismatch::<Self>)?;
             return Ok(EndpointHost::Srv { name });
         }
         let has_port = text
@@ -310,6 +317,7 @@ mod tests {
         check("https://10.0.0.5:8443", "10.0.0.5:8443", true);
         check("unix:/run/app.sock", "unix:/run/app.sock", false);
         check("_Orders._TCP.internal", "_orders._tcp.internal", false);
+        check("_orders._tcp.internal.", "_orders._tcp.internal", false);
         check("https://_orders._tcp.internal", "_orders._tcp.internal", true);
         for other in [
             "a",
@@ -352,6 +360,9 @@ mod tests {
     fn another_url_is_told_how_to_be_written() {
         for (text, hint) in [
             ("a", "write the port too, such as `a:8080`"),
+            ("_orders._udp.internal", "such as `_orders._tcp.internal`"),
+            ("_orders._tcp", "such as `_orders._tcp.internal`"),
+            ("_orders._tcp.internal:80", "SRV records have the port: leave out `:80`"),
             ("10.0.0.5", "write the port too, such as `10.0.0.5:8080`"),
             ("a:80/v1", "write `a:80`; the path is that of the request"),
             ("http://[fd00::5]/", "write `[fd00::5]:80`"),

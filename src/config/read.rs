@@ -130,7 +130,7 @@ fn describe_expected(expected: &dyn de::Expected) -> String {
     } else if text.starts_with("a nonzero") {
         "a whole number over 0".to_owned()
     } else if matches!(text.as_str(), "u32" | "u64" | "usize") {
-        "a whole number".to_owned()
+        "a whole number from 0".to_owned()
     } else if text.starts_with("enum ") || text == "string or map" {
         "a word".to_owned()
     } else if text == "a sequence" {

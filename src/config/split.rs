@@ -7,6 +7,13 @@ use crate::config::read::Text;
 use crate::config::read::TextOrMap;
 use crate::config::read::TypedNode;
 use crate::model::names::Name;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::de;
+use serde::de::Unexpected;
+use serde::de::Visitor;
+use std::fmt;
 
 /// The largest weight of an upstream: a thousandth of the traffic can be asked for, next to 999.
 const WEIGHT_MAX: u32 = 1000;
@@ -48,7 +55,46 @@ impl RouteUpstream {
 }
 
 /// One name, or names with their weights.
-pub(in crate::config) type Written = TypedNode<TextOrMap<Name, NamedEntries<Name, u32>>>;
+pub(in crate::config) type Written = TypedNode<TextOrMap<Name, NamedEntries<Name, Weight>>>;
+
+/// The weight of an upstream, from 0 to 1000.
+#[derive(JsonSchema)]
+#[schemars(transparent, rename = "SplitWeight")]
+pub(in crate::config) struct Weight(#[schemars(range(max = WEIGHT_MAX))] u32);
+
+impl<'de> Deserialize<'de> for Weight {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = Weight;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(out, "a weight, a whole number from 0 to {WEIGHT_MAX}")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Weight, E> {
+                let weight = u32::try_from(number).ok().filter(|weight| *weight <= WEIGHT_MAX);
+                let weight = weight.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))?;
+                Ok(Weight(weight))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Weight, E> {
+                Err(E::invalid_value(Unexpected::Signed(number), &self))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Weight, E> {
+                Err(E::invalid_value(Unexpected::Float(number), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Weight, E> {
+                Err(E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_u32(Number)
+    }
+}
 
 /// Returns where the requests of a route go, and reports names that no upstream has.
 pub(in crate::config) fn convert(
@@ -70,12 +116,9 @@ pub(in crate::config) fn convert(
     };
     for (name, weight) in &entries {
         checker.refer_to("upstreams", "upstream", name, weight.at);
-        if weight.value > WEIGHT_MAX {
-            checker.error(weight.at, "out-of-range", format!("at most {WEIGHT_MAX}"));
-        }
     }
     // An empty map was reported.
-    if !entries.is_empty() && entries.iter().all(|(_, weight)| weight.value == 0) {
+    if !entries.is_empty() && entries.iter().all(|(_, weight)| weight.value.0 == 0) {
         let hint = "give the upstream that serves the API a weight, such as 100";
         checker.error_with(
             at,
@@ -84,9 +127,9 @@ pub(in crate::config) fn convert(
             hint,
         );
     }
-    let share = |(upstream, weight): (Name, TypedNode<u32>)| Share {
+    let share = |(upstream, weight): (Name, TypedNode<Weight>)| Share {
         upstream,
-        weight: weight.value,
+        weight: weight.value.0,
     };
     RouteUpstream::Split(Box::new(Split {
         shares: entries.into_iter().map(share).collect(),

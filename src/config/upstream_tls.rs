@@ -4,6 +4,7 @@ use crate::config::certificate;
 use crate::config::check::Checker;
 use crate::config::check::ReferencedFiles;
 use crate::config::endpoint::Endpoint;
+use crate::config::endpoint::EndpointHost;
 use crate::config::read::FromText;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
@@ -88,7 +89,14 @@ pub(in crate::config) fn convert(
     if tls.server_name.is_none() {
         for (endpoint, at) in endpoints.iter().filter(|(endpoint, _)| endpoint.is_tls) {
             if endpoint.dns_name().is_none() {
-                let hint = "name it by DNS, or write `tls: { server_name: … }` with the name in its certificate";
+                let hint = match endpoint.host {
+                    EndpointHost::Srv { .. } => {
+                        "write `tls: { server_name: … }` with the name in the certificates; a name in SRV records can be forged"
+                    }
+                    EndpointHost::Inet { .. } | EndpointHost::Unix { .. } => {
+                        "name it by DNS, or write `tls: { server_name: … }` with the name in its certificate"
+                    }
+                };
                 let problem = "without a name, its certificate cannot be verified";
                 checker.error_with(*at, "no-server-name", problem, hint);
             }
