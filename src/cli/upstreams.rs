@@ -44,6 +44,7 @@ const ENDPOINT_COLUMNS: &[Column<'_>] = &[
     ("CHECK", "check_problem"),
     ("TLS NAME", "server_name"),
 ];
+const NAME_COLUMNS: &[Column<'_>] = &[("NAME", "name"), ("ADDRESSES", "addresses"), ("PROBLEM", "problem")];
 
 #[derive(Debug, Subcommand)]
 pub enum UpstreamCommand {
@@ -154,7 +155,8 @@ fn totals(upstreams: &Value) -> Value {
                 .filter_map(|endpoint| endpoint[member].as_u64())
                 .sum::<u64>()
         };
-        let is_in_service = |endpoint: &&Value| matches!(endpoint["state"].as_str(), Some("serving" | "returning"));
+        let is_in_service =
+            |endpoint: &&Value| matches!(endpoint["state"].as_str(), Some("serving" | "failing" | "returning"));
         let mut row = upstream.clone();
         for member in ["in_flight", "requests", "failures"] {
             row[member] = sum(member).into();
@@ -178,6 +180,10 @@ fn page(upstream: &Value) -> String {
     };
     text.push('\n');
     text.push_str(&render::table(ENDPOINT_COLUMNS, &upstream["endpoints"], style).text);
+    if upstream["names"].as_array().is_some_and(|names| !names.is_empty()) {
+        text.push('\n');
+        text.push_str(&render::table(NAME_COLUMNS, &upstream["names"], style).text);
+    }
     text
 }
 
@@ -201,5 +207,19 @@ mod tests {
         let page = page(&upstream);
         let line = page.lines().find(|line| line.contains("10.0.0.6:8080")).unwrap();
         assert!(line.contains("ejected") && line.contains("closed"), "{page}");
+        assert!(!page.contains("PROBLEM"), "no names: {page}");
+    }
+
+    #[test]
+    fn the_page_says_why_a_name_does_not_resolve() {
+        let name = json!({ "name": "_orders._tcp.internal", "addresses": 0, "problem": "there is no such name" });
+        let page = page(&json!({
+            "name": "orders", "balance": "round_robin", "panic": false, "endpoints": [], "names": [name],
+        }));
+        let line = page
+            .lines()
+            .find(|line| line.contains("_orders._tcp.internal"))
+            .unwrap();
+        assert!(line.contains("there is no such name"), "{page}");
     }
 }

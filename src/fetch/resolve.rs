@@ -40,14 +40,16 @@ pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
         }
         Err(problem) => Some(problem),
     };
-    match (source.end_lookup(problem.is_some()), problem) {
-        (Some(LookupChange::Fails), Some(problem)) => tracing::warn!(
-            upstream = upstream_name,
-            host,
-            problem,
-            addresses = source.endpoints().len(),
-            "Endpoint name does not resolve, or only in part; addresses that it had stay in use"
-        ),
+    match (source.end_lookup(problem.clone()), problem) {
+        (Some(LookupChange::Fails), Some(problem)) => {
+            let addresses = source.endpoints().len();
+            let message = if addresses == 0 {
+                "Endpoint name does not resolve; it has no addresses"
+            } else {
+                "Endpoint name does not resolve, or only in part; addresses that it had stay in use"
+            };
+            tracing::warn!(upstream = upstream_name, host, problem, addresses, "{message}");
+        }
         (Some(LookupChange::Succeeds { failures }), _) => {
             tracing::info!(upstream = upstream_name, host, failures, "Endpoint name resolves again");
         }

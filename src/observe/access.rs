@@ -88,6 +88,8 @@ pub struct AccessRecord<'a> {
     pub upstream: Option<&'a str>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<&'a EndpointAddress>,
+    /// The number of endpoints that were asked, one after the other, each time it was asked included; omitted up to 1.
+    pub upstream_attempts: u8,
     /// The failure of the endpoint in place of a whole response, in the words of the metrics.
     pub upstream_failure: Option<&'static str>,
     /// Body bytes received from the client.

@@ -41,7 +41,8 @@ fn care_for_upstreams(gate: &Arc<Gate>, tasks: &mut JoinSet<()>) {
     let now = gate.clock.now().tick;
     for upstream in gate.live.upstreams() {
         for entry in upstream.entries() {
-            if entry.source.begin_lookup(resolve::RESOLVE_EVERY, now) {
+            let name_servers = &upstream.settings.name_servers;
+            if entry.source.begin_lookup(name_servers, resolve::RESOLVE_EVERY, now) {
                 tasks.spawn(resolve::resolve(Arc::clone(&entry.source), Arc::clone(&upstream)));
             }
         }

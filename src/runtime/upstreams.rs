@@ -4,12 +4,14 @@ use crate::config::Balance;
 use crate::control::admin::upstreams::DrainOutcome;
 use crate::control::admin::upstreams::EndpointHealth;
 use crate::control::admin::upstreams::EndpointStateView;
+use crate::control::admin::upstreams::NameHealth;
 use crate::control::admin::upstreams::UpstreamHealth;
 use crate::control::admin::upstreams::Upstreams;
 use crate::gate::Gate;
 use crate::model::names::Name;
 use crate::model::upstream_failure::UpstreamFailure;
 use crate::upstream::EndpointState;
+use crate::upstream::Entry;
 use crate::upstream::ListedEndpoint;
 use crate::upstream::Upstream;
 use std::sync::Arc;
@@ -74,7 +76,19 @@ fn health(upstream: &Upstream) -> UpstreamHealth {
         },
         panic: upstream.is_in_panic(),
         endpoints: endpoints.iter().map(endpoint_health).collect(),
+        names: upstream.entries().iter().filter_map(name_health).collect(),
     }
+}
+
+/// Returns the look-ups of an entry; `None` for an address.
+fn name_health(entry: &Entry) -> Option<NameHealth> {
+    let source = &entry.source;
+    source.host().name()?;
+    Some(NameHealth {
+        name: source.host().to_string(),
+        addresses: source.endpoints().len(),
+        problem: source.problem(),
+    })
 }
 
 fn endpoint_health(listed: &ListedEndpoint) -> EndpointHealth {
@@ -86,6 +100,7 @@ fn endpoint_health(listed: &ListedEndpoint) -> EndpointHealth {
         priority: listed.priority,
         state: match endpoint.state() {
             EndpointState::Serving => EndpointStateView::Serving,
+            EndpointState::Failing => EndpointStateView::Failing,
             EndpointState::Returning => EndpointStateView::Returning,
             EndpointState::Ejected => EndpointStateView::Ejected,
             EndpointState::CheckFailed => EndpointStateView::CheckFailed,

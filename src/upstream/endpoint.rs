@@ -39,6 +39,8 @@ pub enum Absence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointState {
     Serving,
+    /// It failed requests, and stays in service: failures are too few, or too many other endpoints are out.
+    Failing,
     /// It serves again, with a growing part of its requests.
     Returning,
     Ejected,
@@ -47,8 +49,9 @@ pub enum EndpointState {
 }
 
 impl EndpointState {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Serving,
+        Self::Failing,
         Self::Returning,
         Self::Ejected,
         Self::CheckFailed,
@@ -59,6 +62,7 @@ impl EndpointState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Serving => "serving",
+            Self::Failing => "failing",
             Self::Returning => "returning",
             Self::Ejected => "ejected",
             Self::CheckFailed => "check_failed",
@@ -154,6 +158,8 @@ impl Endpoint {
             EndpointState::CheckFailed
         } else if self.has(Absence::Ejected) {
             EndpointState::Ejected
+        } else if self.failures.load(Ordering::Relaxed) > 0 {
+            EndpointState::Failing
         } else if self.share() < 100 {
             EndpointState::Returning
         } else {

@@ -87,8 +87,12 @@ struct Lookups {
     /// A failed connection asks for the next look-up at once.
     is_wanted: bool,
     last: Option<Tick>,
+    /// The name servers that were asked last; empty for those of the system.
+    name_servers: Box<[SocketAddr]>,
     /// The look-ups that failed since the last one that did not.
     failures: u64,
+    /// The problem of the last look-up.
+    problem: Option<String>,
 }
 
 /// A change of the result of look-ups, for the log.
@@ -185,9 +189,10 @@ impl EndpointSource {
         }
     }
 
-    /// Returns whether the name is to be looked up now: for the first time, after `every`, or because a failed connection
-    /// asks for it. The caller then reports the result to [`Self::end_lookup`].
-    pub fn begin_lookup(&self, every: Duration, now: Tick) -> bool {
+    /// Returns whether the name is to be looked up now: for the first time, after `every`, because other `name_servers` may
+    /// know other addresses, or because a failed connection asks for it. The caller then reports the result to
+    /// [`Self::end_lookup`].
+    pub fn begin_lookup(&self, name_servers: &[SocketAddr], every: Duration, now: Tick) -> bool {
         if self.host.name().is_none() {
             return false;
         }
@@ -198,8 +203,10 @@ impl EndpointSource {
         } else {
             every
         };
-        let is_due = !lookups.is_running && lookups.last.is_none_or(|last| now.saturating_since(last) >= wait);
+        let has_waited = || lookups.last.is_none_or(|last| now.saturating_since(last) >= wait);
+        let is_due = !lookups.is_running && (*lookups.name_servers != *name_servers || has_waited());
         if is_due {
+            lookups.name_servers = name_servers.into();
             lookups.is_running = true;
             lookups.is_wanted = false;
             lookups.last = Some(now);
@@ -219,12 +226,20 @@ impl EndpointSource {
         }
     }
 
-    /// Records the result of a look-up, after [`Self::replace`]. Returns what to log: repetitions are counted, not told.
-    pub fn end_lookup(&self, has_failed: bool) -> Option<LookupChange> {
+    /// Returns the problem of the last look-up, if it failed.
+    pub fn problem(&self) -> Option<String> {
+        self.lookups.lock().problem.clone()
+    }
+
+    /// Records the problem of a look-up, or that it had none, after [`Self::replace`]. Returns what to log: repetitions are
+    /// counted, not told.
+    pub fn end_lookup(&self, problem: Option<String>) -> Option<LookupChange> {
         // It may be set: this is not the first look-up.
         let _ = self.looked_up.set(());
         let mut lookups = self.lookups.lock();
         lookups.is_running = false;
+        let has_failed = problem.is_some();
+        lookups.problem = problem;
         if has_failed {
             lookups.failures = lookups.failures.saturating_add(1);
             (lookups.failures == 1).then_some(LookupChange::Fails)
@@ -327,27 +342,42 @@ mod tests {
     #[test]
     fn a_name_is_looked_up_at_once_then_in_turn_and_after_a_failed_connection() {
         let source = source("api.example");
-        assert!(source.begin_lookup(EVERY, at(0)));
-        assert!(!source.begin_lookup(EVERY, at(20_000)), "one look-up at a time");
-        assert_eq!(source.end_lookup(true), Some(LookupChange::Fails));
-        assert!(!source.begin_lookup(EVERY, at(999)) && source.begin_lookup(EVERY, at(1_000)));
-        assert_eq!(source.end_lookup(true), None, "a repetition");
-        assert!(source.begin_lookup(EVERY, at(2_000)));
+        assert!(source.begin_lookup(&[], EVERY, at(0)));
+        assert!(!source.begin_lookup(&[], EVERY, at(20_000)), "one look-up at a time");
+        assert_eq!(source.end_lookup(Some("refused".to_owned())), Some(LookupChange::Fails));
+        assert!(!source.begin_lookup(&[], EVERY, at(999)) && source.begin_lookup(&[], EVERY, at(1_000)));
+        assert_eq!(source.end_lookup(Some("refused".to_owned())), None, "a repetition");
+        assert!(source.begin_lookup(&[], EVERY, at(2_000)));
         source.replace(targets(&[([192, 0, 2, 1], 80).into()]));
-        assert_eq!(source.end_lookup(false), Some(LookupChange::Succeeds { failures: 2 }));
-        assert!(!source.begin_lookup(EVERY, at(11_999)) && source.begin_lookup(EVERY, at(12_000)));
-        assert_eq!(source.end_lookup(false), None);
+        assert_eq!(source.problem().as_deref(), Some("refused"));
+        assert_eq!(source.end_lookup(None), Some(LookupChange::Succeeds { failures: 2 }));
+        assert_eq!(source.problem(), None);
+        assert!(!source.begin_lookup(&[], EVERY, at(11_999)) && source.begin_lookup(&[], EVERY, at(12_000)));
+        assert_eq!(source.end_lookup(None), None);
         source.want_lookup();
-        assert!(!source.begin_lookup(EVERY, at(12_999)) && source.begin_lookup(EVERY, at(13_000)));
-        source.end_lookup(false);
-        assert!(!source.begin_lookup(EVERY, at(15_000)), "the wish is granted");
+        assert!(!source.begin_lookup(&[], EVERY, at(12_999)) && source.begin_lookup(&[], EVERY, at(13_000)));
+        source.end_lookup(None);
+        assert!(!source.begin_lookup(&[], EVERY, at(15_000)), "the wish is granted");
+    }
+
+    #[test]
+    fn other_name_servers_are_asked_at_once_and_one_after_the_other() {
+        let source = source("api.example");
+        let [one, other]: [[SocketAddr; 1]; 2] = [1, 2].map(|last| [([192, 0, 2, last], 53).into()]);
+        assert!(source.begin_lookup(&one, EVERY, at(0)));
+        assert!(!source.begin_lookup(&other, EVERY, at(1)), "one look-up at a time");
+        source.replace(targets(&[([192, 0, 2, 1], 80).into()]));
+        source.end_lookup(None);
+        assert!(!source.begin_lookup(&one, EVERY, at(2)) && source.begin_lookup(&other, EVERY, at(2)));
+        source.end_lookup(None);
+        assert!(!source.begin_lookup(&other, EVERY, at(3)));
     }
 
     #[test]
     fn an_address_is_never_looked_up() {
         let source = source("192.0.2.1");
         source.want_lookup();
-        assert!(!source.begin_lookup(EVERY, at(0)));
+        assert!(!source.begin_lookup(&[], EVERY, at(0)));
         assert_eq!(source.endpoints().len(), 1);
     }
 }

@@ -218,13 +218,27 @@ fn until_a_new_name_was_looked_up_the_endpoints_before_serve() {
     assert_eq!(choose(&second), 1);
     drop(first);
     let source = &second.entries()[0].source;
-    assert!(source.begin_lookup(Duration::from_secs(10), at(1)));
-    source.end_lookup(true);
+    assert!(source.begin_lookup(&[], Duration::from_secs(10), at(1)));
+    source.end_lookup(Some("refused".to_owned()));
     assert_eq!(
         second.choose(b"", None).err(),
         Some(NoChoice::NoEndpoint),
         "it does not resolve"
     );
+}
+
+#[test]
+fn an_endpoint_that_fails_and_stays_in_service_says_so_until_it_serves_again() {
+    let upstream = upstream(1, "");
+    let only = endpoint(&upstream, 1);
+    assert_eq!(only.state(), EndpointState::Serving);
+    fail(&upstream, 1, at(1));
+    assert_eq!(only.state(), EndpointState::Failing);
+    // A response soon after a failure shows nothing: it may fail every second request.
+    upstream.note_response(&only, || at(2));
+    assert_eq!(only.state(), EndpointState::Failing);
+    upstream.note_response(&only, || at(60));
+    assert_eq!(only.state(), EndpointState::Serving);
 }
 
 #[test]

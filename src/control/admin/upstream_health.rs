@@ -53,6 +53,20 @@ pub struct UpstreamHealth {
     /// More than half of the endpoints fail their health check, so that all are used.
     pub panic: bool,
     pub endpoints: Vec<EndpointHealth>,
+    /// The names that the configuration has in place of addresses.
+    pub names: Vec<NameHealth>,
+}
+
+/// A name of `endpoints`, and its last look-up.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = EndpointName)]
+pub struct NameHealth {
+    /// `host:port`, or the name of SRV records.
+    pub name: String,
+    /// The number of addresses that it stands for now.
+    pub addresses: usize,
+    /// Why it did not resolve, or not all of it; addresses that it had stay in use.
+    pub problem: Option<String>,
 }
 
 /// One address of an upstream.
@@ -84,6 +98,8 @@ pub struct EndpointHealth {
 #[schema(as = EndpointState)]
 pub enum EndpointStateView {
     Serving,
+    /// It failed requests, and stays in service: failures are too few, or too many other endpoints are out.
+    Failing,
     /// It answers again, and gets a growing part of its requests.
     Returning,
     /// It failed requests, and is asked now and then whether it answers.

@@ -3,6 +3,7 @@
 pub use crate::control::admin::upstream_health::DrainOutcome;
 pub use crate::control::admin::upstream_health::EndpointHealth;
 pub use crate::control::admin::upstream_health::EndpointStateView;
+pub use crate::control::admin::upstream_health::NameHealth;
 pub use crate::control::admin::upstream_health::NoUpstreams;
 pub use crate::control::admin::upstream_health::UpstreamHealth;
 pub use crate::control::admin::upstream_health::Upstreams;

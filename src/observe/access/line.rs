@@ -133,6 +133,9 @@ impl AccessRecord<'_> {
             Some(unix @ EndpointAddress::Unix(_)) => put(key!("endpoint"), Value::Text(&unix.to_string())),
             None => {}
         }
+        if self.upstream_attempts > 1 {
+            put(key!("upstream_attempts"), Value::Number(self.upstream_attempts.into()));
+        }
         if let Some(failure) = self.upstream_failure {
             put(key!("upstream_failure"), Value::Text(failure));
         }

@@ -116,6 +116,7 @@ fn every_field_is_written() {
         limit: Some("per-key"),
         upstream: Some("billing"),
         endpoint: Some(&endpoint),
+        upstream_attempts: 2,
         upstream_failure: Some("closed"),
         bytes_in: 7,
         bytes_out: 12,
@@ -125,7 +126,7 @@ fn every_field_is_written() {
         user_agent: Some("curl"),
     };
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line(&full, Format::Json)).unwrap();
-    assert_eq!(read.len(), 37);
+    assert_eq!(read.len(), 38);
     for (key, value) in [
         ("time", "2023-11-14T22:13:20.042Z"),
         ("request_id", "r-1"),
@@ -164,6 +165,7 @@ fn every_field_is_written() {
     }
     for (key, value) in [
         ("status", 200.0),
+        ("upstream_attempts", 2.0),
         ("bytes_in", 7.0),
         ("bytes_out", 12.0),
         ("duration_ms", 3.0),

@@ -39,7 +39,7 @@ impl EndpointFamilies {
         Self {
             states: registrar.gauges(
                 "keygate_upstream_endpoints",
-                "Endpoints of an upstream by state (serving, returning, ejected, check_failed, drained).",
+                "Endpoints of an upstream by state (serving, failing, returning, ejected, check_failed, drained).",
                 &["upstream", "state"],
             ),
             panic: registrar.gauges(

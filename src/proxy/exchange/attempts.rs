@@ -81,6 +81,7 @@ impl Exchange {
             NoChoice::NoEndpoint => Denial::NoEndpoint,
             NoChoice::Busy => Denial::EndpointsBusy,
         })?);
+        self.attempts.begin();
         Ok(left)
     }
 

@@ -269,6 +269,7 @@ fn record_of<'c>(
             .as_ref()
             .map(|permit| permit.destination().upstream.name().as_str()),
         endpoint: exchange.endpoint().map(|choice| choice.endpoint.address()),
+        upstream_attempts: exchange.attempts.begun(),
         upstream_failure: exchange.upstream_failure.map(UpstreamFailure::as_str),
         bytes_in: exchange.bytes_in,
         bytes_out: exchange.bytes_out,

@@ -11,6 +11,7 @@ use crate::proxy::forward::request_fields::ReservedNames;
 use crate::proxy::forward::target;
 use http::HeaderMap;
 use http::HeaderValue;
+use http::header;
 use http::request::Parts;
 
 /// The head of a forwarded request.
@@ -21,9 +22,9 @@ pub struct Preview {
 
 /// Returns the head that `parts` would be forwarded with. Keygate's fields that differ for each request or connection
 /// are left out: the request id, the trace, the identity token, and the `Host` of an HTTP/1.0 request without one.
-/// `X-Forwarded-Host` has the host in normal form rather than as received.
 pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Preview {
     let peer = HeaderValue::try_from(inbound.peer().to_string()).expect("an address is visible ASCII");
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let certificate = inbound.client_certificate().map(CertificateFields::of);
     let fields = RequestFields {
         permit,
@@ -38,7 +39,7 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
             is_tls: false,
             client: inbound.client().known(),
             trusted: client::is_trusted(inbound.peer(), &snapshot.trusted_proxies),
-            host: inbound.host(),
+            host: host.unwrap_or_default(),
             request_id: None,
             trace: None,
         },

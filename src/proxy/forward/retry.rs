@@ -4,9 +4,10 @@ use crate::config;
 use crate::model::upstream_failure::UpstreamFailure;
 use http::Method;
 
-/// The attempts that one request has left.
+/// The attempts of one request: those that were begun, and those that are left.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempts {
+    begun: u8,
     connects_left: u8,
     /// After the request was sent.
     retries_left: u8,
@@ -48,6 +49,7 @@ pub enum Retry {
 impl Attempts {
     /// The attempts of a request that goes to no upstream.
     pub const NONE: Self = Self {
+        begun: 0,
         connects_left: 1,
         retries_left: 0,
         is_replayed: false,
@@ -56,6 +58,7 @@ impl Attempts {
     /// Returns the attempts of a request with `method`. 0 `connect_attempts` have the effect of 1.
     pub fn new(settings: &config::Upstream, method: &Method) -> Self {
         Self {
+            begun: 0,
             // `config::load` allows few.
             connects_left: u8::try_from(settings.connect_attempts).unwrap_or(u8::MAX),
             retries_left: if method.is_idempotent() {
@@ -65,6 +68,16 @@ impl Attempts {
             },
             is_replayed: false,
         }
+    }
+
+    /// Counts an attempt: an endpoint was chosen.
+    pub const fn begin(&mut self) {
+        self.begun = self.begun.saturating_add(1);
+    }
+
+    /// Returns the number of attempts, the current one included.
+    pub const fn begun(&self) -> u8 {
+        self.begun
     }
 
     /// Counts a failed connection attempt, and returns whether another attempt is left. Nothing was sent to the
@@ -107,6 +120,7 @@ mod tests {
 
     fn attempts(connects: u8, retries: u8) -> Attempts {
         Attempts {
+            begun: 0,
             connects_left: connects,
             retries_left: retries,
             is_replayed: false,

@@ -3,6 +3,7 @@
 use super::GET;
 use super::counts;
 use super::in_service;
+use crate::support::Admin;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -14,11 +15,13 @@ use crate::support::lane::lanes;
 use crate::support::name_server::NameServer;
 use crate::support::still_clock;
 use crate::support::wait_until;
+use serde_json::json;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 const SERVICE: &str = "_api._tcp.internal";
+const TOKEN: &str = "correct-horse-battery-staple-and-more";
 
 /// Returns a configuration with one open route to [`SERVICE`]. `server` has its records.
 fn config(server: &NameServer) -> String {
@@ -28,6 +31,7 @@ fn config(server: &NameServer) -> String {
 fn config_of(endpoint: &str, server: &NameServer) -> String {
     let upstream = format!("endpoints: [\"{endpoint}\"]\nname_servers: [\"{}\"]", server.address());
     GatewayBuilder::new()
+        .admin(&format!("token: {TOKEN}"))
         .upstream_with("api", &upstream)
         .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api")
         .yaml()
@@ -100,6 +104,35 @@ fn every_address_of_a_name_is_used_and_stays_while_the_name_server_is_silent() {
     clock.advance(Duration::from_secs(10));
     wait_until("the name was asked for again", || server.queries() > asked);
     assert!((0..4).all(|_| status(&gate) == 200));
+}
+
+#[test]
+fn an_operator_sees_which_name_does_not_resolve_and_why() {
+    let (server, upstream) = (NameServer::start(), FakeUpstream::start());
+    let gate = LocalGate::start(&config(&server));
+    gate.wait_ready();
+    let admin = Admin::new(&gate, TOKEN);
+    let shown = || admin.get("/upstreams/api")["names"][0].clone();
+    let missing = json!({ "name": SERVICE, "addresses": 0, "problem": "there is no such name" });
+    wait_until("the look-up has failed", || shown() == missing);
+    server.set_service(SERVICE, &[(upstream.address(), 1, 1)]);
+    let found = json!({ "name": SERVICE, "addresses": 1, "problem": null });
+    wait_until("the name resolves", || shown() == found);
+}
+
+#[test]
+fn a_reload_that_names_other_name_servers_asks_them_at_once() {
+    let (before, after) = (NameServer::start(), NameServer::start());
+    let (old, new) = (FakeUpstream::start(), FakeUpstream::start());
+    before.set_service(SERVICE, &[(old.address(), 1, 1)]);
+    after.set_service(SERVICE, &[(new.address(), 1, 1)]);
+    let clock = still_clock();
+    let gate = LocalGate::start_at(&clock, &config(&before), &[]);
+    gate.wait_ready();
+    wait_for_endpoints(&gate, &[old.address()]);
+    // The clock stands still: no look-up in turn is due.
+    gate.reload(&config(&after));
+    wait_for_endpoints(&gate, &[new.address()]);
 }
 
 #[test]

@@ -35,8 +35,11 @@ fn a_listed_status_is_asked_of_another_endpoint() {
     ));
     gate.wait_ready();
     for _ in 0..4 {
+        let asked = busy.received().len() as u64;
         let response = exchange(&gate, GET);
         assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+        let attempts = gate.record(&response)["upstream_attempts"].as_u64().unwrap_or(1);
+        assert_eq!(attempts, busy.received().len() as u64 - asked + 1);
     }
     let [at_busy, at_good] = counts(&[&busy, &good])[..] else {
         unreachable!()
