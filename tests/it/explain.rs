@@ -209,6 +209,16 @@ fn cases(fixture: &ExplainFixture) -> Vec<(&'static str, Vec<&'static str>, Stri
             vec!["--route", "split", "--key-file", "-"],
             fixture.api_key.clone(),
         ),
+        (
+            "several-upstreams-and-the-header-that-decides",
+            vec!["--route", "canary", "--header", "x-tenant: acme"],
+            none(),
+        ),
+        (
+            "several-upstreams-and-the-address-that-decides",
+            vec!["--route", "canary"],
+            none(),
+        ),
         ("key-revoked", keyed(&[]), fixture.revoked.clone()),
         ("key-with-a-wrong-secret", keyed(&[]), wrong_secret),
         (

@@ -106,3 +106,21 @@ fn every_version_of_keygate_chooses_the_same() {
     let chosen = upstreams("a: 1, b: 1, c: 1");
     assert_eq!(chosen[..12].join(" "), "c b c a a b c a c a b a");
 }
+
+#[test]
+fn where_a_request_has_no_key_its_clients_network_decides() {
+    let headers = HeaderMap::new();
+    let bytes = |address: &str| {
+        let source = HashSource {
+            principal: None,
+            headers: &headers,
+            address: address.parse().unwrap(),
+        };
+        source
+            .bytes(&HashKey::Header("x".parse().unwrap()), &mut [0; 16])
+            .to_vec()
+    };
+    assert_eq!(bytes("2001:db8:1:2::3"), bytes("2001:db8:1:2:ffff::1"), "one /64");
+    assert_ne!(bytes("2001:db8:1:2::3"), bytes("2001:db8:1:3::3"));
+    assert_ne!(bytes("192.0.2.1"), bytes("192.0.2.2"));
+}

@@ -107,6 +107,20 @@ fn every_address_of_a_name_is_used_and_stays_while_the_name_server_is_silent() {
 }
 
 #[test]
+fn a_start_waits_for_the_first_look_up() {
+    let (server, upstream) = (NameServer::start(), FakeUpstream::start());
+    server.set_service(SERVICE, &[(upstream.address(), 1, 1)]);
+    server.set_silent(true);
+    let yaml = config(&server);
+    let starting = std::thread::spawn(move || Binary::start(&yaml));
+    wait_until("the name was asked for", || server.queries() > 0);
+    // The question is repeated within a second.
+    server.set_silent(false);
+    let gate = starting.join().unwrap();
+    assert_eq!(status(&gate), 200, "it listens once the name is looked up");
+}
+
+#[test]
 fn an_operator_sees_which_name_does_not_resolve_and_why() {
     let (server, upstream) = (NameServer::start(), FakeUpstream::start());
     let gate = LocalGate::start(&config(&server));
