@@ -241,7 +241,7 @@ pub(in crate::config) fn all(
 }
 
 /// Names under this prefix are reserved for built-in routes.
-const RESERVED_PREFIX: &str = "keygate.";
+pub const RESERVED_PREFIX: &str = "keygate.";
 
 /// Rejects an operator's route with a reserved name: it would share its metrics with a built-in route.
 pub(in crate::config) fn refuse_reserved(name: &Text<Name>, checker: &mut Checker<'_>) {

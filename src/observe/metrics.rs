@@ -15,6 +15,7 @@ mod accepts;
 mod admin;
 mod upstream_credentials;
 mod upstreams;
+mod issued;
 mod issuers;
 mod client_keys;
 mod state;
@@ -36,6 +37,8 @@ pub use client_keys::ClientKeySetCounts;
 pub use endpoints::EndpointReading;
 pub use introspection::CallResult;
 pub use introspection::IntrospectionMetrics;
+pub use issued::ClientCounts;
+pub use issued::IssuedMetrics;
 pub use issuers::FetchResult;
 pub use issuers::IssuerGauges;
 pub use issuers::IssuerMetrics;
@@ -112,6 +115,7 @@ pub struct Metrics {
     pub upstream_credentials: CredentialFamilies,
     pub issuers: IssuerFamilies,
     pub client_keys: ClientKeyMetrics,
+    pub issued: IssuedMetrics,
     pub introspection: IntrospectionFamilies,
     pub limits: LimitFamilies,
     pub api_keys: ApiKeyMetrics,
@@ -142,6 +146,7 @@ impl Metrics {
             upstream_credentials: CredentialFamilies::new(&registrar),
             issuers: IssuerFamilies::new(&registrar),
             client_keys: ClientKeyMetrics::new(&registrar),
+            issued: IssuedMetrics::new(&registrar),
             introspection: IntrospectionFamilies::new(&registrar),
             limits: LimitFamilies::new(&registrar),
             api_keys: ApiKeyMetrics::new(&registrar),

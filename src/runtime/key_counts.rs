@@ -6,12 +6,16 @@ use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
+use crate::model::subscription::SubscriptionState;
 use crate::observe::metrics::ApiKeyCounts;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// An API key that expires within this time is counted as expiring soon.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// An API key that expires within this time is counted as expiring within 30 days.
+const WITHIN_30_DAYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The interval at which keys are counted, if that costs little.
 pub const COUNT_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,11 +40,11 @@ impl KeyCounter {
         let counted = Arc::clone(gate);
         // A million keys take a tenth of a second, for which no thread of the runtime must be blocked.
         let counting = move || {
-            counted
-                .live
-                .metrics
-                .api_keys
-                .set(count(&counted.live.directory, started.wall))
+            let live = &counted.live;
+            live.metrics.api_keys.set(count(&live.directory, started.wall));
+            live.metrics
+                .issued
+                .set_subscriptions(count_subscriptions(&live.directory));
         };
         // An error means that the process ends.
         let _ = tokio::task::spawn_blocking(counting).await;
@@ -65,7 +69,20 @@ fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
             counts.disabled += 1;
         } else {
             counts.active += 1;
-            counts.expiring_soon += u64::from(entry.expires_at().is_some_and(|at| at <= now.saturating_add(SOON)));
+            let expires_within = |time| entry.expires_at().is_some_and(|at| at <= now.saturating_add(time));
+            counts.expiring_soon += u64::from(expires_within(SOON));
+            counts.expiring_within_30_days += u64::from(expires_within(WITHIN_30_DAYS));
+        }
+    });
+    counts
+}
+
+/// Returns the number of subscriptions in each state, in the order of [`SubscriptionState::ALL`].
+fn count_subscriptions(directory: &Directory) -> [u64; SubscriptionState::ALL.len()] {
+    let mut counts = [0; SubscriptionState::ALL.len()];
+    directory.for_each_subscription(|subscription| {
+        for (state, count) in SubscriptionState::ALL.into_iter().zip(&mut counts) {
+            *count += u64::from(subscription.state == state);
         }
     });
     counts
@@ -114,6 +131,7 @@ mod tests {
             revoked: 1,
             expired: 2,
             expiring_soon: 1,
+            expiring_within_30_days: 2,
         };
         assert_eq!(count(&directory, now), expected);
     }

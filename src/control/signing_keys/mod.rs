@@ -17,6 +17,7 @@ use crate::control::signing_keys::folder::Folder;
 use crate::control::signing_keys::folder::Index;
 use crate::control::signing_keys::schedule::RotationKey;
 use crate::control::signing_keys::schedule::Schedule;
+use crate::control::signing_keys::schedule::SigningPeriod;
 use crate::control::signing_keys::schedule::Step;
 use crate::control::signing_keys::wrap::WrappingKey;
 use crate::jose::jwks::Jwks;
@@ -51,6 +52,7 @@ pub struct SigningKeys {
     /// The published key set, as JSON.
     document: Arc<ArcSwap<Bytes>>,
     generation: watch::Sender<u64>,
+    period: ArcSwapOption<SigningPeriod>,
     loaded: Mutex<Option<LoadedKeys>>,
 }
 
@@ -70,6 +72,7 @@ impl Default for SigningKeys {
             verifying: ArcSwapOption::empty(),
             document: Arc::new(ArcSwap::from_pointee(document(&Index::default()))),
             generation: watch::Sender::new(0),
+            period: ArcSwapOption::empty(),
             loaded: Mutex::new(None),
         }
     }
@@ -130,6 +133,11 @@ impl SigningKeys {
     /// Returns all published keys, to verify tokens; `None` without a token endpoint.
     pub fn verifying(&self) -> Option<Arc<Jwks>> {
         self.verifying.load_full()
+    }
+
+    /// Returns the times between which the active key signs; `None` without one.
+    pub fn period(&self) -> Option<SigningPeriod> {
+        self.period.load().as_deref().copied()
     }
 
     /// Returns the key set (RFC 7517 section 5) to publish. Its content is replaced whenever the keys change.
@@ -222,6 +230,8 @@ impl SigningKeys {
             self.generation.send_modify(|generation| *generation += 1);
         }
         self.active.store(Some(Arc::clone(&loaded.active)));
+        self.period
+            .store(loaded.index.ring.period(&loaded.schedule).map(Arc::new));
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<LoadedKeys>> {

@@ -52,6 +52,14 @@ pub enum Stage {
     },
 }
 
+/// The times between which a key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SigningPeriod {
+    pub since: Timestamp,
+    /// The time at which the next key signs in its place.
+    pub until: Timestamp,
+}
+
 /// One step of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -101,6 +109,16 @@ impl KeyRing {
     /// Returns the key that signs; `None` if the ring is empty.
     pub fn active(&self) -> Option<&RotationKey> {
         self.0.iter().find(|key| matches!(key.stage, Stage::Active { .. }))
+    }
+
+    /// Returns the times between which the active key signs; `None` if the ring is empty.
+    pub fn period(&self, schedule: &Schedule) -> Option<SigningPeriod> {
+        let Stage::Active { since } = self.active()?.stage else {
+            return None;
+        };
+        let planned = since.saturating_add(schedule.rotate_every);
+        let until = self.next().map_or(planned, |(_, signs_from)| signs_from);
+        Some(SigningPeriod { since, until })
     }
 
     /// Returns the next key and the time from which it signs.

@@ -5,6 +5,7 @@ use crate::config::BuiltInPath;
 use crate::config::built_in::BuiltInRoute;
 use crate::config::built_in::ControlEndpoint;
 use crate::config::built_in::EndpointKind;
+use crate::config::built_in::RESERVED_PREFIX;
 use crate::gate::answer::Answer;
 use crate::model::names::Name;
 use crate::observe::metrics::RouteMetrics;
@@ -100,6 +101,12 @@ impl BuiltIns {
 }
 
 impl BuiltIn {
+    /// Returns the name without the prefix that all built-in routes have, such as `token`.
+    pub fn short_name(&self) -> &str {
+        let name = self.name.as_str();
+        name.strip_prefix(RESERVED_PREFIX).unwrap_or(name)
+    }
+
     pub const fn source(&self) -> &AnswerSource {
         &self.source
     }

@@ -115,6 +115,13 @@ impl Directory {
         }
     }
 
+    /// Calls `look` with every subscription, in no order.
+    pub fn for_each_subscription(&self, mut look: impl FnMut(&Subscription)) {
+        for entry in &self.subscriptions {
+            look(&entry.value().value);
+        }
+    }
+
     /// Returns the store's keys that were used since the last call, each with
     /// the minute of its last use. Walks over every key.
     pub fn take_used(&self) -> Vec<(KeyId, Timestamp)> {

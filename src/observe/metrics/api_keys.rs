@@ -4,7 +4,8 @@ use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::value::count;
 use prometheus::IntGaugeVec;
 
-/// The numbers of API keys by state. `active` includes `expiring_soon`, the keys that expire within 7 days.
+/// The numbers of API keys by state. `active` includes `expiring_soon`, the keys that expire within 7 days, and
+/// `expiring_within_30_days`, which includes them too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeyCounts {
     pub active: u64,
@@ -12,6 +13,7 @@ pub struct ApiKeyCounts {
     pub revoked: u64,
     pub expired: u64,
     pub expiring_soon: u64,
+    pub expiring_within_30_days: u64,
 }
 
 /// The gauges of API keys.
@@ -24,7 +26,7 @@ impl ApiKeyMetrics {
         Self {
             keys: registrar.gauges(
                 "keygate_api_keys",
-                "API keys by state (active, disabled, revoked, expired); expiring_soon are the active ones with less than 7 days.",
+                "API keys by state (active, disabled, revoked, expired); expiring_soon are the active ones with less than 7 days, expiring_within_30_days those with less than 30.",
                 &["state"],
             ),
         }
@@ -37,6 +39,7 @@ impl ApiKeyMetrics {
             ("revoked", counts.revoked),
             ("expired", counts.expired),
             ("expiring_soon", counts.expiring_soon),
+            ("expiring_within_30_days", counts.expiring_within_30_days),
         ] {
             self.keys.with_label_values(&[state]).set(count(keys));
         }

@@ -60,7 +60,12 @@ pub fn write(exchange: &Exchange) {
         },
         (None, Outcome::Denied(denial)) => metrics.count_denied(credential, denial.reason()),
         (None, Outcome::Answered(label)) => metrics.count_answered(*label),
-        (None, Outcome::Controlled { .. }) => metrics.count_answered(AnswerLabel::Endpoint),
+        (None, Outcome::Controlled { reason, .. }) => {
+            metrics.count_answered(AnswerLabel::Endpoint);
+            if let Some(built_in) = &decision_trace.built_in {
+                gate.live.metrics.issued.count_request(built_in.short_name(), *reason);
+            }
+        }
         // The exchange was dropped without an outcome: its task panicked or was cancelled.
         (None, Outcome::Open | Outcome::StreamEnded | Outcome::LeftToOthers) => {
             metrics.count_denied(credential, Denial::Panicked.reason())
