@@ -12,6 +12,8 @@ use crate::cli::noun::GateCommandLine;
 use crate::cli::organizations::OrganizationCommand;
 use crate::cli::place::ConfigLocation;
 use crate::cli::plans::PlanCommand;
+use crate::cli::ready;
+use crate::cli::ready::Ready;
 use crate::cli::restore;
 use crate::cli::restore::Restore;
 use crate::cli::signing_keys::SigningKeyCommand;
@@ -39,6 +41,9 @@ pub enum Command {
     /// Serve. Without --config: a development set-up in a data folder, with an echo upstream
     #[command(after_help = RUN_HELP)]
     Run(Run),
+    /// Ask a gate whether it is ready, as a health check of a container does
+    #[command(after_help = ready::HELP)]
+    Ready(Ready),
     /// Check a configuration, and print every mistake with its line and a hint
     #[command(after_help = CHECK_HELP)]
     Check(Check),
@@ -114,7 +119,9 @@ To serve a configuration:
 
 Signals: SIGHUP reloads the configuration (a changed file is also noticed by itself). SIGTERM and
 SIGINT stop: the gate says that it is not ready, accepts for `shutdown.delay` (a second signal ends
-that), and finishes the requests under way. Logs go to stderr, access records to stdout.";
+that), and finishes the requests under way. Logs go to stderr, access records to stdout.
+
+With `hand_over` in the configuration, a second `keygate run` takes over from the first.";
 
 const CHECK_HELP: &str = "\
 Key files that the configuration names are read as well.

@@ -11,6 +11,7 @@ pub mod place;
 pub mod explain;
 pub mod run;
 pub mod introduction;
+pub mod ready;
 pub mod secret_text;
 pub mod render;
 pub mod terminal;
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
     let result = match arguments.command {
         Command::Run(args) => run::run(&args),
+        Command::Ready(args) => ready::run(&args, out, err),
         Command::Check(args) => return check::check(&args, &mut std::io::stdin(), out, err),
         Command::Explain(args) => return explain::explain(&args, out, err),
         Command::Schema(args) => ignore_closed_pipe(out.write_all(schema::schema(args.included).as_bytes())),

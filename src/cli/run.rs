@@ -11,6 +11,7 @@ use crate::runtime::assemble;
 use crate::runtime::config_files;
 use crate::runtime::descriptors;
 use crate::runtime::first_administrator::AdministratorNotice;
+use crate::runtime::inherited::InheritedSockets;
 use crate::runtime::serve;
 use crate::runtime::serve::Addresses;
 use crate::runtime::serve::StartError;
@@ -26,6 +27,8 @@ use std::net::SocketAddr;
 /// If the data folder cannot be created, the configuration is invalid (the error lists every mistake), the store cannot
 /// be opened, an address cannot be bound, or the system refuses threads or signal handlers.
 pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
+    let inherited = InheritedSockets::take_passed()
+        .map_err(|error| format!("cannot take the sockets that systemd passes: {error}"))?;
     let (path, folder) = match &args.place.config {
         Some(path) => (path.clone(), None),
         None => {
@@ -56,7 +59,7 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     };
     let port_option = folder.is_some().then(|| format!("{program} run{place} --port"));
     let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
-    serve::serve(path, loaded, threads, metrics, |addresses, administrator| {
+    serve::serve(path, loaded, inherited, threads, metrics, |addresses, administrator| {
         match &administrator {
             Some(AdministratorNotice::File { client_id, path }) => tracing::info!(
                 client_id = client_id.as_str(),
@@ -145,6 +148,10 @@ fn with_hint(error: StartError, port_option: Option<&str>) -> Box<dyn Error> {
             let port_option = port_option.filter(|_| *key == "listeners");
             bind_hint(source.kind(), port_option, address.port())
         }
+        StartError::UnusedSockets { .. } => Some(
+            "nobody would answer there; write the same address in both, where `ListenStream=8080` is `[::]:8080`"
+                .to_owned(),
+        ),
         _ => None,
     };
     match hint {

@@ -23,6 +23,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         admin: _,
         observe: _,
         state_dir: _,
+        hand_over: _,
         trusted_proxies,
         api_keys,
         failed_authentication,

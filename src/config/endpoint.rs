@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub const WEIGHT_MAX: u32 = 100;
 
 /// The longest path of a unix socket, in bytes (`sun_path` of `sockaddr_un`, with its final NUL).
-const UNIX_PATH_BYTES_MAX: usize = 107;
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// The port of `https://` without one (RFC 9110 section 4.2.2).
 const HTTPS_PORT: u16 = 443;

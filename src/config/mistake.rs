@@ -32,7 +32,7 @@ pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut C
 }
 
 /// Keys that only the main file may have: each exists once, and checks look for it under `ROOT`.
-pub(in crate::config) const MAIN_FILE_ONLY: [&str; 17] = [
+pub(in crate::config) const MAIN_FILE_ONLY: [&str; 18] = [
     "include",
     "listeners",
     "admin",
@@ -40,6 +40,7 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 17] = [
     "requests",
     "shutdown",
     "state_dir",
+    "hand_over",
     "trusted_proxies",
     "api_keys",
     "failed_authentication",

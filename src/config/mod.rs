@@ -201,6 +201,8 @@ pub struct Config {
     pub observe: Observe,
     /// Folder for data that outlives the process: `state_dir`, else the first path of `$STATE_DIRECTORY`.
     pub state_dir: Option<PathBuf>,
+    /// The socket over which a new process takes the place of this one. `None`: none does.
+    pub hand_over: Option<PathBuf>,
     /// Addresses of peers that are trusted to report the client's address, in `X-Forwarded-*` and `Forwarded`.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub issuers: BTreeMap<Name, Issuer>,
@@ -248,6 +250,9 @@ struct Section {
     /// Folder in which Keygate keeps what it learned, such as the last good keys of issuers and clients; made when it is not there.
     /// Default: the variable `STATE_DIRECTORY`, which systemd sets for `StateDirectory=`; without it, nothing is kept.
     state_dir: Option<Text<PathBuf>>,
+    /// Socket over which a second `keygate run` with this configuration takes the listening sockets and the store over, for an
+    /// upgrade that loses no request. Made by the gate, for its user alone. Default: none, and a second gate does not start.
+    hand_over: Option<Text<PathBuf>>,
     requests: Option<listener::LimitsSection>,
     /// How the process ends.
     shutdown: Option<shutdown::Section>,
@@ -611,6 +616,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
         admin: admin.map(|admin| admin.value),
         observe: observe::convert(section.log.unwrap_or_default()),
         state_dir: state_dir(section.state_dir, checker),
+        hand_over: section.hand_over.and_then(|path| socket_path(&path, checker)),
         trusted_proxies: trusted_proxies(section.trusted_proxies, checker),
         issuers,
         api_keys,
@@ -677,6 +683,21 @@ fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Optio
             problem,
             "files with names of their own are kept in it",
         );
+    }
+    Some(path)
+}
+
+/// Returns the path of a unix socket. Reports one that the system does not take.
+fn socket_path(written: &Text<PathBuf>, checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let path = checker.resolve(written.at, written.get());
+    if path.as_os_str().len() > endpoint::UNIX_PATH_BYTES_MAX {
+        let limit = endpoint::UNIX_PATH_BYTES_MAX;
+        checker.error(
+            written.at,
+            "out-of-range",
+            format!("the path of a socket has at most {limit} bytes"),
+        );
+        return None;
     }
     Some(path)
 }

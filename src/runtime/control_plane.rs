@@ -8,6 +8,9 @@ use crate::gate::answer::control::ControlError;
 use crate::gate::answer::control::ControlPlane;
 use crate::gate::answer::control::ControlRequest;
 use crate::gate::answer::control::ControlResponse;
+use crate::runtime::hand_over::Ownership;
+use crate::runtime::hand_over::StoreOwner;
+use crate::runtime::hand_over::relay;
 use axum::Router;
 use axum::body::Body;
 use axum::body::to_bytes;
@@ -22,6 +25,7 @@ use tower::ServiceExt;
 /// A control plane in this process: the router of the token endpoint and the related paths.
 pub struct InProcessControlPlane {
     router: Router,
+    ownership: Ownership,
     background: Handle,
 }
 
@@ -29,9 +33,13 @@ pub struct InProcessControlPlane {
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 
 impl InProcessControlPlane {
-    /// Returns a control plane that runs `router` on the threads of `background`.
-    pub const fn new(router: Router, background: Handle) -> Self {
-        Self { router, background }
+    /// Returns a control plane that runs `router` on the threads of `background`, while this process has the store.
+    pub const fn new(router: Router, ownership: Ownership, background: Handle) -> Self {
+        Self {
+            router,
+            ownership,
+            background,
+        }
     }
 }
 
@@ -49,7 +57,9 @@ impl ControlPlane for InProcessControlPlane {
         request: ControlRequest,
     ) -> Pin<Box<dyn Future<Output = Result<ControlResponse, ControlError>> + Send>> {
         // Spawn a task, which continues when the client disconnects: a change is never left half done.
-        let task = self.background.spawn(call(self.router.clone(), request));
+        let task = self
+            .background
+            .spawn(call(self.router.clone(), self.ownership.clone(), request));
         Box::pin(async move {
             match task.await {
                 Ok(response) => response,
@@ -61,16 +71,23 @@ impl ControlPlane for InProcessControlPlane {
     }
 }
 
-async fn call(router: Router, request: ControlRequest) -> Result<ControlResponse, ControlError> {
+async fn call(router: Router, ownership: Ownership, request: ControlRequest) -> Result<ControlResponse, ControlError> {
     let mut http_request = Request::new(Body::from(request.body));
     *http_request.method_mut() = request.method;
     *http_request.uri_mut() = request.uri;
     *http_request.headers_mut() = request.headers;
-    http_request.extensions_mut().insert(CallContext {
+    let context = CallContext {
         client: request.client,
         request_id: request.request_id,
-    });
-    let Ok(response) = router.oneshot(http_request).await;
+    };
+    let response = match &*ownership.current().await {
+        StoreOwner::This => {
+            http_request.extensions_mut().insert(context);
+            let Ok(response) = router.oneshot(http_request).await;
+            response
+        }
+        StoreOwner::Successor(socket) => relay::send(socket, http_request, &context).await?,
+    };
     let (head, body) = response.into_parts();
     let outcome = head.extensions.get::<Outcome>().cloned().unwrap_or_default();
     let body = to_bytes(body, RESPONSE_BYTES_MAX)
@@ -135,7 +152,7 @@ mod tests {
     #[test]
     fn the_response_of_the_router_is_the_answer() {
         let background = tokio::runtime::Runtime::new().unwrap();
-        let plane = InProcessControlPlane::new(router(), background.handle().clone());
+        let plane = InProcessControlPlane::new(router(), Ownership::default(), background.handle().clone());
         let response = background.block_on(plane.answer(request("/echo"))).unwrap();
         assert_eq!(response.answer.status, StatusCode::CREATED);
         assert_eq!(response.answer.body, "192.0.2.1 r1 4");
@@ -146,7 +163,7 @@ mod tests {
     #[test]
     fn a_panic_and_a_stopping_process_have_their_own_errors() {
         let background = tokio::runtime::Runtime::new().unwrap();
-        let plane = InProcessControlPlane::new(router(), background.handle().clone());
+        let plane = InProcessControlPlane::new(router(), Ownership::default(), background.handle().clone());
         let panicked = background.block_on(plane.answer(request("/panic")));
         assert_eq!(panicked.err(), Some(ControlError::Panicked));
         background.shutdown_background();

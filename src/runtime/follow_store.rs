@@ -22,6 +22,7 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::Directory;
 use crate::observe::log::ErrorChain;
+use crate::observe::metrics::ClientCounts;
 use crate::runtime::first_administrator;
 use crate::runtime::first_administrator::AdministratorNotice;
 use crate::runtime::first_administrator::FirstAdministratorError;
@@ -35,12 +36,14 @@ use crate::store::Contents;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientState;
 use crate::store::revocations::ReconciliationReport;
 use crate::store::revocations::RevocationLog;
 use crate::store::sqlite;
 use crate::store::sqlite::SqliteStore;
 use crate::store::within_store_wait;
 use arc_swap::ArcSwap;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +83,8 @@ pub struct OpenStore {
 
 /// Opens the store of `config`, and puts its content in force. Creates the store and the first administrator at the
 /// first start, whose secret goes to `place`. Returns `None` if `config` has no store. The log of revocations keeps
-/// revocations in force even if the database was restored from an older backup (S078).
+/// revocations in force even if the database was restored from an older backup (S078). `lock` is that of a process that has the
+/// store open and writes nothing any more.
 ///
 /// # Errors
 /// See [`StoreStartError`].
@@ -89,12 +93,17 @@ pub async fn open(
     directory: &Arc<Directory>,
     clock: &Arc<dyn Clock>,
     place: SecretPlace,
+    lock: Option<File>,
 ) -> Result<Option<OpenStore>, StoreStartError> {
     let Some(settings) = settings(config) else {
         return Ok(None);
     };
     let now = clock.now().wall;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.store.path).await?);
+    let path = &settings.store.path;
+    let store: Arc<dyn Store> = Arc::new(match lock {
+        Some(lock) => SqliteStore::open_shared(path, lock).await?,
+        None => SqliteStore::open(path).await?,
+    });
     let revocations = RevocationLog::open(&settings.store.beside(REVOCATIONS_SUFFIX), now)?;
     // Each part of the content is in force once it is read. A partial load does no harm: no connection is accepted yet,
     // and the gate does not start if a later part cannot be read.
@@ -281,6 +290,7 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
                 Err(_) => return,
             },
             _ = tick.tick() => {
+                gate.live.metrics.issued.set_clients(count_clients(&control));
                 // A clock that is ahead must not withdraw keys whose tokens will be valid once it is set back.
                 let (control, now) = (Arc::clone(&control), time.at(gate.clock.now()));
                 // Use a blocking thread: generating an RSA key takes a tenth of a second.
@@ -305,6 +315,16 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
             }
         }
     }
+}
+
+fn count_clients(control: &Control) -> ClientCounts {
+    let mut counts = ClientCounts::default();
+    control.clients.for_each(|client| match client.record.state {
+        ClientState::Active => counts.active += 1,
+        ClientState::Disabled => counts.disabled += 1,
+        ClientState::Deleted => counts.deleted += 1,
+    });
+    counts
 }
 
 /// Writes the last use of each API key that was used since the last call. A crash or a failed write loses the uses
@@ -338,6 +358,29 @@ pub async fn close(control: &Arc<Control>, gate: &Gate) {
     record_key_use(control).await;
     LimitCountWriter::new(&control.store, gate).write().await;
     close_store(control).await;
+}
+
+/// Writes everything that another process needs to go on with the store: revocations, last uses of API keys, counts of limits and
+/// the end of the audit chain. The store stays open.
+///
+/// # Errors
+/// A revocation is in force here and cannot be written.
+pub async fn flush(control: &Arc<Control>, gate: &Gate) -> Result<(), StoreError> {
+    within_store_wait(control.write_pending_revocations()).await?;
+    record_key_use(control).await;
+    LimitCountWriter::new(&control.store, gate).write().await;
+    record_audit_end(control).await;
+    Ok(())
+}
+
+/// Puts what the store has now in force, after another process had it.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn read_again(control: &Control) -> Result<(), StoreError> {
+    let now = control.clock.now().wall;
+    let mut load = |part| enforce::load(part, &control.directory, &control.clients, now);
+    control.store.read(&mut load).await
 }
 
 /// Records the end of the audit chain, and closes the store. Does not wait for ever: a disk may hang, and the next start reads

@@ -64,7 +64,7 @@ impl OpenError {
 pub async fn open(config: &Config, place: SecretPlace) -> Result<LocalAdmin, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = Arc::new(Directory::new());
-    let store = follow_store::open(config, &directory, &clock, place).await?;
+    let store = follow_store::open(config, &directory, &clock, place, None).await?;
     let store = store.ok_or(OpenError::NoStore)?;
     // This process ends with its command: a revocation that only it would know is none.
     store.control.revocations.require_log();

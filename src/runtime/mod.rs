@@ -40,6 +40,12 @@ pub mod install;
 pub mod reload;
 pub mod watch;
 #[cfg(feature = "gateway")]
+pub mod store_tasks;
+#[cfg(feature = "gateway")]
+pub mod hand_over;
+#[cfg(feature = "gateway")]
+pub mod inherited;
+#[cfg(feature = "gateway")]
 pub mod serve;
 #[cfg(feature = "gateway")]
 pub mod accept_errors;
@@ -50,6 +56,8 @@ pub mod tls;
 pub mod key_counts;
 pub mod steady_time;
 pub mod housekeeping;
+#[cfg(feature = "gateway")]
+pub mod supervisor;
 #[cfg(feature = "gateway")]
 pub mod signals;
 pub mod ticks;

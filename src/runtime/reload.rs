@@ -177,6 +177,14 @@ impl Reloader {
         reloader
     }
 
+    /// Returns why the last load was refused; `None` if it is in force.
+    #[cfg(feature = "gateway")]
+    pub fn refusal(&self) -> Option<&str> {
+        self.last_outcome
+            .as_ref()
+            .and_then(|outcome| outcome.refusal.as_deref())
+    }
+
     /// Returns how the configuration in force wants the process to end.
     #[cfg(feature = "gateway")]
     pub const fn shutdown(&self) -> Shutdown {

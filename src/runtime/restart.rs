@@ -23,6 +23,7 @@ struct ServedSettings {
     listeners: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     store: Option<StoreSettings>,
+    hand_over: Option<PathBuf>,
 }
 
 /// A setting whose value in the configuration differs from the value at the start.
@@ -39,10 +40,11 @@ const ADMIN_ADDRESS: &str = "admin.address";
 const LOG: &str = "log";
 const STATE_DIR: &str = "state_dir";
 const STORE: &str = "store";
+const HAND_OVER: &str = "hand_over";
 
 impl RestartNeed {
     /// The closed set of the settings.
-    pub const SETTINGS: &'static [&'static str] = &[LISTENERS, ADMIN_ADDRESS, LOG, STATE_DIR, STORE];
+    pub const SETTINGS: &'static [&'static str] = &[LISTENERS, ADMIN_ADDRESS, LOG, STATE_DIR, STORE, HAND_OVER];
 }
 
 impl StartSettings {
@@ -53,6 +55,7 @@ impl StartSettings {
                 listeners: addresses(config),
                 admin: config.admin.as_ref().map(|admin| admin.address),
                 store: config.store.clone(),
+                hand_over: config.hand_over.clone(),
             }),
             log_level: Some(config.observe.level.clone()),
             ..Self::of_embedded_gate(config)
@@ -95,6 +98,13 @@ impl StartSettings {
             && served.store != config.store
         {
             need(STORE, opened_store(served.store.as_ref()));
+        }
+        if self
+            .served
+            .as_ref()
+            .is_some_and(|served| served.hand_over != config.hand_over)
+        {
+            need(HAND_OVER, "the socket stays".to_owned());
         }
         needs
     }
@@ -182,6 +192,7 @@ mod tests {
         check(ONE, "log: { access: false }", &[]);
         check(ONE, "state_dir: state", &[("state_dir", "the folder stays")]);
         check(ONE, "store: { path: keygate.db }", &[("store", "none is open")]);
+        check(ONE, "hand_over: gate.sock", &[("hand_over", "the socket stays")]);
         check(ONE, "trusted_proxies: [10.0.0.0/8]", &[]);
     }
 
@@ -195,7 +206,8 @@ mod tests {
 
     #[test]
     fn every_need_is_of_the_closed_set() {
-        let everything = "admin: { address: 127.0.0.1:3 }\nlog: { level: debug }\nstate_dir: s\nstore: { path: k.db }";
+        let everything =
+            "admin: { address: 127.0.0.1:3 }\nlog: { level: debug }\nstate_dir: s\nstore: { path: k.db }\nhand_over: h";
         let needs = StartSettings::of_gateway(&parse(ONE, "")).needs(&parse("{ address: 127.0.0.1:2 }", everything));
         let settings: Vec<_> = needs.iter().map(|need| need.setting).collect();
         assert_eq!(settings, RestartNeed::SETTINGS);

@@ -81,7 +81,7 @@ async fn restore_and_open(
     let replaced = replaced.map_err(RestoreStoreError::Restore)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = Arc::new(Directory::new());
-    let opened = follow_store::open(config, &directory, &clock, SecretPlace::of_stderr()).await;
+    let opened = follow_store::open(config, &directory, &clock, SecretPlace::of_stderr(), None).await;
     let opened = opened
         .map_err(RestoreStoreError::Open)?
         .ok_or(RestoreStoreError::NoStore)?;

@@ -1,6 +1,7 @@
 //! When does the process reload its configuration, and when does it stop?
 
 use crate::runtime::reload::Reloader;
+use crate::runtime::supervisor;
 use crate::runtime::ticks::every;
 use crate::runtime::watch::CHECK_INTERVAL;
 use std::io;
@@ -44,7 +45,11 @@ impl Signals {
         let mut checks = every(CHECK_INTERVAL);
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => reloader.reload(),
+                _ = self.hangup.recv() => {
+                    supervisor::reloading();
+                    reloader.reload();
+                    supervisor::reloaded(reloader.refusal());
+                }
                 _ = checks.tick() => reloader.check_files(),
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,

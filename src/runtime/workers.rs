@@ -24,6 +24,8 @@ use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -46,9 +48,32 @@ pub struct DataListener {
     pub settings: Arc<ListenerSettings>,
 }
 
+/// A count for each worker that grows while the worker turns its event loop.
+#[derive(Clone, Debug)]
+pub struct Heartbeats(Arc<[AtomicU64]>);
+
+impl Heartbeats {
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Counts one turn of a worker.
+    pub fn beat(&self, worker: usize) {
+        if let Some(count) = self.0.get(worker) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the count of each worker.
+    pub fn read(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
 /// The workers of one gate.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
+    heartbeats: Heartbeats,
     connections: ConnectionCounts,
     stopping: watch::Sender<bool>,
     /// Closed once no worker accepts any more: each accepting task holds a receiver.
@@ -68,15 +93,16 @@ impl Workers {
         let (stopping, stop) = watch::channel(false);
         let (ended, end) = watch::channel(false);
         let (accepting, accepts) = watch::channel(());
+        let count = count.max(1);
         let mut workers = Self {
             threads: Vec::new(),
+            heartbeats: Heartbeats::new(count),
             connections: ConnectionCounts::with_room(room.connections, room.surplus),
             stopping,
             accepting,
             ended,
         };
         let errors = Arc::new(AcceptErrors::new("data", &gate.live.metrics, &gate.clock));
-        let count = count.max(1);
         let idle_upstreams_max = IDLE_UPSTREAMS_MAX.min(room.connections.div_ceil(count));
         // All descriptors of the workers are open before the first connection is accepted, which could take them.
         let mut runs = Vec::new();
@@ -102,11 +128,26 @@ impl Workers {
         }
         for (number, (runtime, sockets, pool)) in runs.into_iter().enumerate() {
             let (stop, end, errors) = (stop.clone(), end.clone(), Arc::clone(&errors));
+            let heartbeats = workers.heartbeats.clone();
             let thread = std::thread::Builder::new().name(format!("keygate-data-{number}"));
-            let thread = thread.spawn(move || run(&runtime, sockets, pool, &errors, stop, end))?;
+            let thread = thread.spawn(move || {
+                let upkeep = async move {
+                    let mut ticks = every(SWEEP_INTERVAL);
+                    loop {
+                        ticks.tick().await;
+                        heartbeats.beat(number);
+                        pool.sweep();
+                    }
+                };
+                run(&runtime, sockets, upkeep, &errors, stop, end);
+            })?;
             workers.threads.push(thread);
         }
         Ok(workers)
+    }
+
+    pub fn heartbeats(&self) -> Heartbeats {
+        self.heartbeats.clone()
     }
 
     /// Stops accepting, and waits until no connection is served, but at most `drain`.
@@ -141,7 +182,7 @@ impl Workers {
 fn run(
     runtime: &Runtime,
     sockets: Vec<Socket>,
-    pool: Arc<Pool>,
+    upkeep: impl Future<Output = ()> + Send + 'static,
     errors: &Arc<AcceptErrors>,
     stop: watch::Receiver<bool>,
     mut end: watch::Receiver<bool>,
@@ -151,7 +192,7 @@ fn run(
             let (errors, stop) = (Arc::clone(errors), stop.clone());
             tokio::spawn(async move { accept_until_stop(socket, &errors, stop).await });
         }
-        tokio::spawn(sweep(pool));
+        tokio::spawn(upkeep);
         // `Workers::end` follows `Workers::drain`. An error means that `Workers` was dropped, which ends the thread
         // too.
         let _ = end.wait_for(|ended| *ended).await;
@@ -217,12 +258,4 @@ fn pingora_stream(stream: TcpStream, peer: SocketAddr) -> Stream {
     let _ = digest.peer_addr.set(Some(peer.into()));
     stream.set_socket_digest(digest);
     Box::new(stream)
-}
-
-async fn sweep(pool: Arc<Pool>) {
-    let mut ticks = every(SWEEP_INTERVAL);
-    loop {
-        ticks.tick().await;
-        pool.sweep();
-    }
 }

@@ -28,6 +28,7 @@ use crate::store::record::OrganizationRecord;
 use crate::store::record::RevokedTokenRecord;
 use crate::store::record::SubscriptionRecord;
 use async_trait::async_trait;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The revision of a record: 1 for the first, then one more for each write.
@@ -291,6 +292,14 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The store cannot be written.
     async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Returns the lock that keeps other processes out, for a process that takes the store over; `None` where there is none.
+    ///
+    /// # Errors
+    /// The store is closed.
+    async fn share_lock(&self) -> Result<Option<OwnedFd>, StoreError> {
+        Ok(None)
+    }
 
     /// Finishes pending writes and closes the store.
     async fn close(&self);

@@ -135,22 +135,40 @@ impl LoadedConfig {
     /// # Errors
     /// If the configuration has no admin listener, or leaves its port open, or if there is no token.
     pub fn admin_listener(&self, args: &GateArgs) -> Result<AdminClient, Box<dyn Error>> {
-        let path = self.path.display();
-        let Some(admin) = &self.config.resolved(&["admin"])?.admin else {
-            return Err(format!("{path}: there is no `admin` section, so the gate cannot be asked").into());
-        };
-        if admin.address.port() == 0 {
-            let hint = "`admin.address` leaves the port open; say where the gate listens with --admin";
-            return Err(format!("{path}: {hint}").into());
-        }
+        let address = self.admin_address()?;
         // Prefer `admin.token`, the token of this gate, to a token of the flags.
-        let token = match admin.token.clone() {
+        let token = match self.admin()?.token.clone() {
             Some(token) => Some(token),
             None => token_from_flags(&with_profile(args)?)?,
         };
-        let token = token.ok_or_else(|| format!("{path}: no token: set `admin.token` (\"${{{TOKEN_VARIABLE}}}\")"))?;
-        let base = format!("http://{}", reachable(admin.address));
-        Ok(AdminClient::over_listener(&base, token)?)
+        let token = token.ok_or_else(|| {
+            let path = self.path.display();
+            format!("{path}: no token: set `admin.token` (\"${{{TOKEN_VARIABLE}}}\")")
+        })?;
+        Ok(AdminClient::over_listener(&format!("http://{address}"), token)?)
+    }
+
+    /// Returns the address for calls to the admin listener.
+    ///
+    /// # Errors
+    /// If the configuration has no admin listener, or leaves its port open.
+    pub fn admin_address(&self) -> Result<SocketAddr, Box<dyn Error>> {
+        let address = self.admin()?.address;
+        if address.port() == 0 {
+            let hint = "`admin.address` leaves the port open; say where the gate listens with --admin";
+            return Err(format!("{}: {hint}", self.path.display()).into());
+        }
+        Ok(reachable(address))
+    }
+
+    fn admin(&self) -> Result<&config::Admin, Box<dyn Error>> {
+        match &self.config.resolved(&["admin"])?.admin {
+            Some(admin) => Ok(admin),
+            None => {
+                let path = self.path.display();
+                Err(format!("{path}: there is no `admin` section, so the gate cannot be asked").into())
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::fetch::client::Target;
 use crate::fetch::client::bounded_body;
 use crate::fetch::client::client;
 use crate::fetch::client::request_error;
+use crate::observe::log::ErrorChain;
 use http::Method;
 use reqwest::RequestBuilder;
 use serde_json::Value;
@@ -40,6 +41,19 @@ pub async fn send(
     let response = complete(request).send().await.map_err(request_error)?;
     let status = response.status().as_u16();
     Ok((status, bounded_body(response, bytes_max).await?))
+}
+
+/// Asks for `url` without a credential, and waits at most `limit`. Returns the status and the body of the response.
+///
+/// # Errors
+/// Why there is no response, for people.
+pub fn get(url: &Url, bytes_max: usize, limit: Duration) -> Result<(u16, Vec<u8>), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+    let sending = send(Method::GET, url, None, bytes_max, |request| request.timeout(limit));
+    runtime
+        .block_on(sending)
+        .map_err(|error| ErrorChain(&error).to_string())
 }
 
 /// Returns the JSON value of a body: null for an empty body, `None` if the body is not JSON.

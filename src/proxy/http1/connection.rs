@@ -81,6 +81,10 @@ const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 /// and sends the request at once; it cannot know whether that is safe to repeat.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
+/// The time after the stop in which a next request is served, on a connection that has served one. A client that has just received a
+/// response may have sent it already, and would see it fail.
+const NEXT_REQUEST: Duration = Duration::from_millis(250);
+
 /// Serves the connections that pingora accepts on one worker thread, or in a proxy of another program.
 pub struct Worker<P = ProxyLane> {
     gate: Arc<Gate>,
@@ -480,15 +484,14 @@ where
     }
 }
 
-/// Ends when the process stops: at once if the connection `has_served` a request by then, otherwise [`FIRST_REQUEST`]
-/// later.
+/// Ends after the process stops: [`NEXT_REQUEST`] later if the connection `has_served` a request by then, otherwise
+/// [`FIRST_REQUEST`] later.
 async fn stopping(shutdown: &ShutdownWatch, has_served: impl Fn() -> bool) {
     let mut watch = shutdown.clone();
     // An error means that the worker ends.
     let _ = watch.wait_for(|is_stopping| *is_stopping).await;
-    if !has_served() {
-        tokio::time::sleep(FIRST_REQUEST).await;
-    }
+    let wait = if has_served() { NEXT_REQUEST } else { FIRST_REQUEST };
+    tokio::time::sleep(wait).await;
 }
 
 /// Sends `answer` to a client whose `head` was rejected or not read, and closes the connection.

@@ -9,6 +9,8 @@ use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::runtime::admin::record;
 use crate::runtime::admin::record::Records;
+use crate::runtime::hand_over::Ownership;
+use crate::runtime::hand_over::StoreOwner;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
@@ -37,6 +39,8 @@ pub struct Admin {
     pub api: Router,
     pub host_names: Arc<HostNames>,
     pub records: Arc<Records>,
+    /// The process that has the store, and answers the admin API.
+    pub ownership: Ownership,
 }
 
 /// The names, in lower case, that `Host` may contain besides IP addresses and `localhost`: `admin.host_names` of the
@@ -112,8 +116,23 @@ async fn api_or_not_found(State(admin): State<Arc<Admin>>, request: Request) -> 
     if !request.uri().path().starts_with(API_PREFIX) {
         return not_found().await;
     }
+    let owner = admin.ownership.current().await;
+    if *owner != StoreOwner::This {
+        let detail = "another process has taken over from this one; connect again";
+        let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
     // A task, which continues when the client disconnects: otherwise the store could have a revocation that is not in force.
-    match tokio::spawn(admin.api.clone().oneshot(request)).await {
+    let api = admin.api.clone();
+    let call = async move {
+        let _owner = owner;
+        api.oneshot(request).await
+    };
+    match tokio::spawn(call).await {
         Ok(response) => response.into_response(),
         Err(_) => problem(
             StatusCode::INTERNAL_SERVER_ERROR,

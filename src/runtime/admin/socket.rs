@@ -6,16 +6,20 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A bound Unix socket. The file is removed on drop.
+/// A bound Unix socket. The file is removed on drop, unless another process has put its own there.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
+    /// The device and the inode of the file.
+    identity: (u64, u64),
+    is_left: bool,
 }
 
 /// Why the socket cannot be created.
@@ -56,10 +60,22 @@ impl Socket {
         DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
         let made = bind_in(&folder, path);
         let _ = fs::remove_dir_all(&folder);
+        let (listener, identity) = made.map_err(failed)?;
         Ok(Self {
-            listener: made.map_err(failed)?,
+            listener,
             path: path.to_owned(),
+            identity,
+            is_left: false,
         })
+    }
+
+    /// Leaves the file to a process that will put its own socket there.
+    pub fn leave(mut self) {
+        self.is_left = true;
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns the socket for tokio. Panics outside a tokio runtime.
@@ -72,18 +88,27 @@ impl Socket {
     }
 }
 
-fn bind_in(folder: &Path, path: &Path) -> io::Result<UnixListener> {
+fn bind_in(folder: &Path, path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     let made = folder.join("s");
     let listener = UnixListener::bind(&made)?;
     fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+    let identity = identity(&made)?;
     fs::rename(&made, path)?;
-    Ok(listener)
+    Ok((listener, identity))
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = path.symlink_metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Best effort: a connection to a remaining file fails, and the next start replaces the file.
-        let _ = fs::remove_file(&self.path);
+        // A successor may have put its socket there. Best effort: a connection to a remaining file fails, and the next start
+        // replaces the file.
+        if !self.is_left && identity(&self.path).is_ok_and(|found| found == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -131,6 +156,18 @@ mod tests {
         fs::write(&path, "a file").unwrap();
         assert!(matches!(Socket::bind(&path), Err(SocketError::Taken(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+    }
+
+    #[test]
+    fn the_socket_of_a_successor_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keygate.db.sock");
+        let before = Socket::bind(&path).unwrap();
+        let after = Socket::bind(&path).unwrap();
+        drop(before);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(after);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::runtime::admin::listener::HEADERS_MAX;
 use crate::runtime::admin::listener::serve_within;
 use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::admin::record::Records;
+use crate::runtime::hand_over::Ownership;
 use crate::runtime::test_server::exchange;
 use crate::runtime::test_server::with_server;
 use axum::Router;
@@ -72,6 +73,7 @@ fn admin() -> Admin {
             metrics: Arc::clone(&metrics),
             clock: Arc::new(SystemClock::new()),
         }),
+        ownership: Ownership::default(),
         metrics,
     }
 }

@@ -7,6 +7,7 @@ use crate::model::clock::Clock;
 use crate::observe::metrics::Metrics;
 use crate::observe::ready::Readiness;
 use crate::runtime::echo;
+use crate::runtime::inherited::InheritedSockets;
 use crate::runtime::serve::error::StartError;
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +32,8 @@ pub struct Sockets {
     pub(super) data: Vec<TcpListener>,
     pub(super) admin: Option<TcpListener>,
     pub(super) echo: TcpListener,
+    /// The address of each socket in the configuration, which is another one where that has port 0: those of data, then admin.
+    configured: Vec<SocketAddr>,
 }
 
 /// The addresses that the process listens on, with the actual port where the configuration has port 0.
@@ -40,19 +43,20 @@ pub struct Addresses {
 }
 
 impl Bound {
-    /// Binds the sockets of `config`. `path` is the file of `config`, for error messages. The gate reads the time from
-    /// `clock`, and counts in `metrics`.
+    /// Binds the sockets of `config`, but for those that are `inherited`. `path` is the file of `config`, for error messages. The
+    /// gate reads the time from `clock`, and counts in `metrics`.
     ///
     /// # Errors
-    /// An address cannot be bound, or the system has no thread left.
+    /// An address cannot be bound, an inherited socket has an address of no listener, or the system has no thread left.
     pub fn bind(
         config: &Config,
         path: &Path,
+        inherited: InheritedSockets,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let background = background_runtime().map_err(StartError::Threads)?;
-        let sockets = Sockets::bind(config, path)?;
+        let sockets = Sockets::bind(config, path, inherited)?;
         let echo = sockets.echo.local_addr().map_err(StartError::Echo)?;
         Ok(Self {
             sockets,
@@ -65,17 +69,47 @@ impl Bound {
 }
 
 impl Sockets {
-    fn bind(config: &Config, path: &Path) -> Result<Self, StartError> {
-        let data = config.listeners.iter();
-        let data = data.map(|listener| bind(listener.address, "listeners", path));
+    fn bind(config: &Config, path: &Path, mut inherited: InheritedSockets) -> Result<Self, StartError> {
+        // Before anything is bound: a socket of `[::]` has the port of `0.0.0.0` too.
+        let of_data: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|listener| inherited.take(listener.address))
+            .collect();
+        let of_admin = config.admin.as_ref().and_then(|admin| inherited.take(admin.address));
+        let left = inherited.left();
+        if !left.is_empty() {
+            return Err(StartError::UnusedSockets {
+                addresses: left,
+                config: path.to_owned(),
+            });
+        }
+        let data = config.listeners.iter().zip(of_data);
+        let data = data.map(|(listener, inherited)| listen(listener.address, inherited, "listeners", path));
         let data = data.collect::<Result<_, _>>()?;
         let admin = config.admin.as_ref();
-        let admin = admin.map(|admin| bind(admin.address, "admin.address", path));
+        let admin = admin.map(|admin| listen(admin.address, of_admin, "admin.address", path));
+        let listeners = config.listeners.iter().map(|listener| listener.address);
         Ok(Self {
             data,
             admin: admin.transpose()?,
             echo: echo::bind().map_err(StartError::Echo)?,
+            configured: listeners
+                .chain(config.admin.as_ref().map(|admin| admin.address))
+                .collect(),
         })
+    }
+
+    /// Returns a copy of each socket for a successor, with its address in the configuration.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub(super) fn copies(&self) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
+        let sockets = self.data.iter().chain(&self.admin);
+        let copies = self.configured.iter().zip(sockets);
+        copies
+            .map(|(address, socket)| Ok((*address, socket.try_clone()?)))
+            .collect()
     }
 
     /// Returns the addresses of all sockets but the echo upstream's.
@@ -88,12 +122,20 @@ impl Sockets {
     }
 }
 
-fn bind(address: SocketAddr, key: &'static str, config: &Path) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    bound.map_err(|source| StartError::Bind {
+/// Returns the inherited socket, or one that is bound to `address`.
+fn listen(
+    address: SocketAddr,
+    inherited: Option<TcpListener>,
+    key: &'static str,
+    config: &Path,
+) -> Result<TcpListener, StartError> {
+    let listener = inherited
+        .map_or_else(|| TcpListener::bind(address), Ok)
+        .and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+    listener.map_err(|source| StartError::Bind {
         address,
         key,
         config: config.to_owned(),

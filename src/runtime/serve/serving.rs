@@ -23,6 +23,8 @@ use crate::runtime::descriptors::Room;
 use crate::runtime::echo;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
+use crate::runtime::hand_over::Predecessor;
+use crate::runtime::hand_over::successor::Offer;
 use crate::runtime::housekeeping;
 use crate::runtime::issuers::GateIssuers;
 use crate::runtime::key_verifier::GateKeys;
@@ -37,18 +39,24 @@ use crate::runtime::serve::opened::ControlSide;
 use crate::runtime::serve::opened::Opened;
 use crate::runtime::signals::Signals;
 use crate::runtime::start_wait;
+use crate::runtime::store_tasks::StoreTasks;
 use crate::runtime::store_watch;
+use crate::runtime::supervisor;
 use crate::runtime::tls::Listeners;
 use crate::runtime::upstreams::GateUpstreams;
 use crate::runtime::workers::DataListener;
 use crate::runtime::workers::Workers;
 use axum::Router;
 use std::future::pending;
+use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A process with workers that accept connections and an admin API that responds.
@@ -56,24 +64,41 @@ pub struct Serving {
     addresses: Addresses,
     pub reloader: Reloader,
     workers: Workers,
-    control: Option<Arc<Control>>,
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
     /// Aborted when the process begins to drain.
     housekeeping: JoinHandle<()>,
-    /// Runs [`follow_store::follow`] and [`store_watch::watch`] if there is a store. Aborted right before the store is closed.
-    following: Option<JoinHandle<()>>,
+    /// The tasks that use the store, if there is one. Stopped right before it is closed.
+    store_tasks: Option<Arc<StoreTasks>>,
+    hand_over: HandOver,
     pub background: Runtime,
 }
 
+/// How a gate gives its place to a successor, and takes that of a predecessor.
+struct HandOver {
+    /// Set once a successor serves.
+    is_handed_over: watch::Receiver<bool>,
+    /// Waits for successors; `None` where none is to come.
+    successors: Option<JoinHandle<io::Result<()>>>,
+    /// Answers calls from the gate before; see [`relay`](crate::runtime::hand_over::relay).
+    relay: Option<JoinHandle<io::Result<()>>>,
+}
+
 impl Opened {
-    /// Starts `threads` workers and all background tasks. Reloads read the file at `path`. Waits for what
+    /// Starts `threads` workers and all background tasks. Also returns what a successor gets. Reloads read the file at `path`. Waits for what
     /// [`start_wait::wait`] waits for, or until `stop` ends.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn serve(self, path: PathBuf, threads: usize, stop: impl Future<Output = ()>) -> Result<Serving, StartError> {
+    pub fn serve(
+        self,
+        path: PathBuf,
+        threads: usize,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(Serving, Offer), StartError> {
         let addresses = self.sockets.addresses();
+        let copies = self.sockets.copies().map_err(StartError::Threads)?;
+        let (handed_over, is_handed_over) = watch::channel(false);
         let tls = Listeners::new(
             &self.loaded.config,
             Arc::clone(&self.gate.live.metrics),
@@ -92,6 +117,7 @@ impl Opened {
             readiness: Arc::clone(&self.readiness),
             api: api(&self.gate, self.control_side.as_ref(), &access),
             host_names: Arc::clone(&host_names),
+            ownership: self.ownership.clone(),
             records: Arc::new(Records {
                 output: Arc::clone(&self.gate) as Arc<dyn AccessRecorder>,
                 metrics: Arc::clone(&self.gate.live.metrics),
@@ -126,12 +152,9 @@ impl Opened {
             )
         };
         let housekeeping = self.background.spawn(housekeeping::run(Arc::clone(&self.gate)));
-        let following = control.as_ref().map(|control| {
-            let follow = follow_store::follow(Arc::clone(control), Arc::clone(&self.gate));
-            let watch = store_watch::watch(Arc::clone(control), Arc::clone(&self.gate), Arc::clone(&self.readiness));
-            self.background.spawn(async move {
-                tokio::join!(follow, watch);
-            })
+        let store_tasks = control.as_ref().map(|control| {
+            let (gate, readiness) = (Arc::clone(&self.gate), Arc::clone(&self.readiness));
+            StoreTasks::start(Arc::clone(control), gate, readiness, self.background.handle().clone())
         });
         self.readiness
             .set(START, Condition::Failing, "connections are not accepted yet");
@@ -141,6 +164,7 @@ impl Opened {
             admin,
             self.sockets.admin,
             self.sockets.echo,
+            is_handed_over.clone(),
         );
         self.background.block_on(async {
             tokio::select! {
@@ -158,14 +182,24 @@ impl Opened {
             addresses,
             reloader,
             workers,
-            control,
             gate: self.gate,
             readiness: self.readiness,
             housekeeping,
-            following,
+            store_tasks: store_tasks.clone(),
+            hand_over: HandOver {
+                is_handed_over,
+                successors: None,
+                relay: self.relay,
+            },
             background: self.background,
         };
-        Ok(serving)
+        let offer = Offer {
+            sockets: copies,
+            ownership: self.ownership,
+            store: store_tasks,
+            is_handed_over: handed_over,
+        };
+        Ok((serving, offer))
     }
 }
 
@@ -201,17 +235,51 @@ impl Serving {
         &self.addresses
     }
 
+    /// Has the predecessor drain, and answers the calls that it relays until it has ended.
+    pub fn succeed(&mut self, predecessor: Predecessor) {
+        let relay = self.hand_over.relay.take();
+        match predecessor.serving() {
+            Ok(stream) => drop(self.background.spawn(async move {
+                tracing::info!("Took over from the gate before, which drains");
+                wait_for_end(stream).await;
+                relay.iter().for_each(JoinHandle::abort);
+            })),
+            // This gate serves nevertheless.
+            Err(error) => tracing::warn!(error = %ErrorChain(&error), "The gate before has ended"),
+        }
+    }
+
+    /// Waits for successors at `socket`.
+    pub fn wait_for_successors(&mut self, socket: Socket, offer: Offer) {
+        self.hand_over.successors = Some(self.background.spawn(offer.serve(socket)));
+    }
+
+    /// Tells systemd that the workers live, as often as it wants.
+    pub fn watch_for_supervisor(&self) {
+        let clock = Arc::clone(&self.gate.clock);
+        self.background
+            .spawn(supervisor::watch(self.workers.heartbeats(), clock));
+    }
+
     /// Reloads on SIGHUP and when a file has changed. On SIGTERM or SIGINT, drains and closes the store: `/readyz` fails at once,
-    /// and connections are accepted for the `delay` of the configuration, or until a second signal.
+    /// and connections are accepted for the `delay` of the configuration, or until a second signal. Drains too once a successor
+    /// serves, which accepts the connections from then on and has the store.
     pub fn run_and_drain(mut self, mut signals: Signals) -> Drained {
         self.background.block_on(async {
             // A signal from before the first connection: `/readyz` has told no load balancer that the gate is ready, so there is no
             // `delay` in which one would learn that it is not.
             let was_stopping = signals.is_stopping();
-            signals.reload_until_stop(&mut self.reloader).await;
+            let mut is_handed_over = self.hand_over.is_handed_over.clone();
+            let has_successor = tokio::select! {
+                () = signals.reload_until_stop(&mut self.reloader) => false,
+                Ok(_) = is_handed_over.wait_for(|handed_over| *handed_over) => true,
+            };
+            // No successor comes any more.
+            self.hand_over.successors.iter().for_each(JoinHandle::abort);
             let Shutdown { delay, drain } = self.reloader.shutdown();
             self.readiness.begin_drain();
-            if !delay.is_zero() && !was_stopping {
+            supervisor::stopping();
+            if !delay.is_zero() && !was_stopping && !has_successor {
                 tracing::info!(
                     delay_secs = delay.as_secs_f64(),
                     "Not ready any more, and still accepting"
@@ -224,11 +292,17 @@ impl Serving {
             self.workers.drain(drain).await;
             self.housekeeping.abort();
             // Close the store after the drain: requests in flight may still issue tokens and use keys.
-            if let Some(control) = &self.control {
-                let drained = self.gate.clock.now().tick.saturating_since(begun);
-                store_watch::wait_for_pending(control, drain.saturating_sub(drained)).await;
-                self.following.iter().for_each(|following| following.abort());
-                follow_store::close(control, &self.gate).await;
+            if let Some(tasks) = &self.store_tasks {
+                let control = tasks.control();
+                if tasks.is_released() {
+                    // Everything was written before the successor opened the store.
+                    control.store.close().await;
+                } else {
+                    let drained = self.gate.clock.now().tick.saturating_since(begun);
+                    store_watch::wait_for_pending(control, drain.saturating_sub(drained)).await;
+                    tasks.stop();
+                    follow_store::close(control, &self.gate).await;
+                }
             }
         });
         Drained {
@@ -237,6 +311,16 @@ impl Serving {
             background: self.background,
         }
     }
+}
+
+/// Waits until the process at the other end of `stream` has ended.
+async fn wait_for_end(stream: std::os::unix::net::UnixStream) {
+    let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
+    let Ok(mut stream) = stream else {
+        return;
+    };
+    let mut bytes = [0; 64];
+    while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
 }
 
 /// Starts the admin endpoints and the echo upstream. Call this after [`Reloader::new`], which tells `readiness`
@@ -250,10 +334,17 @@ fn answer(
     admin: Admin,
     admin_listener: Option<TcpListener>,
     echo_listener: TcpListener,
+    mut is_handed_over: watch::Receiver<bool>,
 ) {
     background.spawn(echo::serve(echo_listener, pending()));
     if let Some(admin_listener) = admin_listener {
-        background.spawn(listener::serve(admin.clone(), admin_listener, pending()));
+        // A successor accepts from the same socket.
+        let stop = async move {
+            if is_handed_over.wait_for(|handed_over| *handed_over).await.is_err() {
+                pending::<()>().await;
+            }
+        };
+        background.spawn(listener::serve(admin.clone(), admin_listener, stop));
     }
     if let Some(control) = control {
         // The socket serves commands of the user that owns the store's files. If binding fails, commands can still

@@ -43,6 +43,7 @@ use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use sqlx::SqlitePool;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -90,6 +91,17 @@ impl SqliteStore {
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let files = Files::prepare(path)?;
         let lock = files.lock()?;
+        let connection = open::writer(&files).await?;
+        Self::start(files, lock, connection).await
+    }
+
+    /// Opens the database at `path` beside a process that has it open, writes nothing any more, and shares its `lock`.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`]; [`StoreError::InUse`] if `lock` is the lock of another store.
+    pub async fn open_shared(path: &Path, lock: File) -> Result<Self, StoreError> {
+        let files = Files::prepare(path)?;
+        files.check_lock(&lock)?;
         let connection = open::writer(&files).await?;
         Self::start(files, lock, connection).await
     }
@@ -252,6 +264,18 @@ impl Store for SqliteStore {
 
     async fn probe(&self) -> Result<(), StoreError> {
         self.write(Job::Probe).await.map(drop)
+    }
+
+    async fn share_lock(&self) -> Result<Option<OwnedFd>, StoreError> {
+        let closed = || StoreError::Unavailable("the store is closed".to_owned());
+        let (sender, receiver) = oneshot::channel();
+        self.writer
+            .send(Message::ShareLock(sender))
+            .await
+            .map_err(|()| closed())?;
+        let lock = receiver.await.map_err(|_| closed())?;
+        let lock = lock.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Some(lock.into()))
     }
 
     async fn close(&self) {

@@ -21,6 +21,7 @@ use std::fs::TryLockError;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -141,6 +142,19 @@ impl Files {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse(self.database.display().to_string())),
             Err(TryLockError::Error(error)) => Err(cannot("lock", &self.lock, &error)),
+        }
+    }
+
+    /// Checks that `lock` is the open lock file of this store.
+    pub(crate) fn check_lock(&self, lock: &File) -> Result<(), StoreError> {
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let failed = |error| cannot("read", &self.lock, &error);
+        let shared = lock.metadata().map(identity).map_err(failed)?;
+        let own = std::fs::metadata(&self.lock).map(identity).map_err(failed)?;
+        if shared == own {
+            Ok(())
+        } else {
+            Err(StoreError::InUse(self.database.display().to_string()))
         }
     }
 

@@ -18,6 +18,7 @@ use crate::store::sqlite::placement::Placement;
 use sqlx::Connection;
 use sqlx::SqliteConnection;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -47,6 +48,7 @@ pub(crate) enum Job {
 /// A message to the writer.
 pub(crate) enum Message {
     Job(Job, JobReply),
+    ShareLock(oneshot::Sender<io::Result<File>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -93,6 +95,10 @@ async fn run(mut messages: mpsc::Receiver<Message>, mut connection: SqliteConnec
             .drain(..)
             .filter_map(|message| match message {
                 Message::Job(job, reply) => Some((job, reply)),
+                Message::ShareLock(reply) => {
+                    let _ = reply.send(lock.try_clone());
+                    None
+                }
                 Message::Close(reply) => {
                     closed = Some(reply);
                     None

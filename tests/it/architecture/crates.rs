@@ -203,11 +203,15 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "model/resource_shortage.rs",
             "runtime/accept_errors.rs",
             "runtime/descriptors.rs",
+            // Passes descriptors.
+            "runtime/hand_over/message.rs",
             "cli/terminal.rs",
             "store/revocations/file.rs",
         ],
     ),
     ("nix", &["runtime/local_user.rs"]),
+    ("listenfd", &["runtime/inherited.rs"]),
+    ("sd_notify", &["runtime/supervisor.rs"]),
     ("zeroize", &["model/secret.rs", "config/tree.rs"]),
     // Builds the query or form of a request.
     (

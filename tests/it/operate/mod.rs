@@ -15,7 +15,9 @@ mod restart;
 mod cached_tokens;
 mod routing;
 mod shutdown;
+mod supervisor;
 mod unread_memory;
+mod upgrade;
 mod upstream_failures;
 
 use crate::support::LocalGate;

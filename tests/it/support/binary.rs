@@ -7,8 +7,11 @@ use rustix::process::Pid;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::prlimit;
+use std::net::TcpListener;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -55,6 +58,14 @@ impl Binary {
         let mut command = Command::new(super::program());
         command.envs(variables.iter().copied());
         Self::spawn(command, folder)
+    }
+
+    /// Starts a second program with the same configuration file, and returns it once it says where it listens.
+    ///
+    /// # Errors
+    /// All its output, where it ends.
+    pub fn start_successor(&self) -> Result<Self, String> {
+        Self::spawn_in(Command::new(super::program()), self.folder(), Stdio::null())
     }
 
     /// Starts the program with at most `descriptors` files at a time.
@@ -138,15 +149,38 @@ impl Binary {
         self.folder.take().expect("it is only taken here and in `stop`")
     }
 
+    /// Starts the program as systemd does with socket activation: `socket` is its descriptor 3.
     #[track_caller]
-    fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
-        let file = folder.path().join("keygate.yaml");
+    pub fn start_on_socket(config: &str, socket: TcpListener) -> Self {
+        let mut command = Command::new("sh");
+        // The shell's process becomes the program's.
+        let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
+        command.args(["-c", script]).arg(super::program());
+        Self::spawn_with_stdin(command, folder_with(config, &[]), OwnedFd::from(socket).into())
+    }
+
+    #[track_caller]
+    fn spawn(command: Command, folder: tempfile::TempDir) -> Self {
+        Self::spawn_with_stdin(command, folder, Stdio::null())
+    }
+
+    #[track_caller]
+    fn spawn_with_stdin(command: Command, folder: tempfile::TempDir, stdin: Stdio) -> Self {
+        let spawned = Self::spawn_in(command, folder.path(), stdin);
+        let mut binary = spawned.unwrap_or_else(|output| panic!("it did not say where it listens:\n{output}"));
+        binary.folder = Some(folder);
+        binary
+    }
+
+    /// Spawns the program in `folder`, which another one has.
+    fn spawn_in(mut command: Command, folder: &Path, stdin: Stdio) -> Result<Self, String> {
+        let file = folder.join("keygate.yaml");
         let mut child = command
             .arg("run")
             .arg("--config")
             .arg(&file)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
+            .current_dir(folder)
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -158,13 +192,13 @@ impl Binary {
         let Some((data, admin)) = addresses else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("it did not say where it listens:\n{}", shared.text());
+            return Err(shared.text());
         };
-        Self {
+        Ok(Self {
             child,
-            running: RunningGate::new(shared, folder.path(), data, admin),
-            folder: Some(folder),
-        }
+            running: RunningGate::new(shared, folder, data, admin),
+            folder: None,
+        })
     }
 
     /// Returns the processor time that the threads now running have used.

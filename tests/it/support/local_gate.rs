@@ -11,6 +11,7 @@ use keygate::model::clock::SystemClock;
 use keygate::runtime::assemble;
 use keygate::runtime::config_files;
 use keygate::runtime::first_administrator::SecretPlace;
+use keygate::runtime::inherited::InheritedSockets;
 use keygate::runtime::reload::Reloader;
 use keygate::runtime::serve::bound::Bound;
 use keygate::runtime::serve::serving::Serving;
@@ -88,9 +89,11 @@ impl LocalGate {
         let output = Arc::new(SharedOutput::default());
         let loaded = config_files::load(&path).unwrap_or_else(|error| panic!("{error}"));
         let metrics = assemble::metrics(clock.now().wall);
-        let bound = Bound::bind(&loaded.config, &path, clock, metrics).unwrap();
-        let (opened, _) = bound.open(loaded, output.stdout(), SecretPlace::Terminal).unwrap();
-        let serving = opened.serve(path, WORKERS, std::future::pending()).unwrap();
+        let bound = Bound::bind(&loaded.config, &path, InheritedSockets::default(), clock, metrics).unwrap();
+        let (opened, _) = bound
+            .open(loaded, output.stdout(), SecretPlace::Terminal, None)
+            .unwrap();
+        let (serving, _) = opened.serve(path, WORKERS, std::future::pending()).unwrap();
         let addresses = serving.addresses();
         let running = RunningGate::new(
             output,
