@@ -151,8 +151,10 @@ fn register_scrape_gauges(gate: &Arc<Gate>) {
             };
             let health = keys.health(now);
             let keys = health.keys.as_ref();
+            // A set that is older than `max_stale` verifies no token.
+            let usable = keys.filter(|_| health.usable.is_ok());
             metrics.issuers.of(issuer.name().as_str()).set(IssuerGauges {
-                usable: keys.map_or(0, |keys| keys.jwks.len()),
+                usable: usable.map_or(0, |keys| keys.jwks.len()),
                 skipped: keys.map_or(0, |keys| keys.jwks.skipped().len()),
                 age: keys.map(|keys| keys.age(now)),
                 from_disk: keys.is_some_and(|keys| keys.origin == KeySetOrigin::Disk),

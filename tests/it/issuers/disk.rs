@@ -97,9 +97,12 @@ fn restarts_do_not_make_the_kept_set_younger() {
     }
     let gate = start();
     assert_eq!(ask(gate.data(), &good).status, 200, "exactly `max_stale` old");
+    let usable = "keygate_issuer_keys{issuer=\"main\"}";
+    assert_eq!(gate.metric(usable), 1.0);
     clock.advance(Duration::from_millis(1));
     assert_eq!(ask(gate.data(), &good).status, 503);
     assert_eq!(health(&gate)["state"], "stale");
+    assert_eq!(gate.metric(usable), 0.0, "an alert compares it with 0");
     drop(gate);
     let gate = start();
     assert_eq!(ask(gate.data(), &good).status, 503);
