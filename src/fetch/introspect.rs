@@ -84,6 +84,8 @@ pub async fn run(
             return;
         }
     };
+    // The task of the configuration before may have ended while its breaker was open.
+    memory.metrics.set_suspended(false);
     let introspector = Introspector {
         rules: TokenRules::compile(&issuer),
         issuer,

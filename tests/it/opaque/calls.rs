@@ -1,6 +1,9 @@
 //! When does the gate call the introspection endpoint, how often, and how many calls run at once?
 
 use super::fixture::*;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::still_clock;
@@ -112,6 +115,27 @@ fn after_failures_in_a_row_the_gate_suspends_its_calls_and_then_makes_one_probe(
     assert_eq!(probing.receive().status, 200);
     assert_eq!((endpoint.calls(), upstream.received().len()), (4, 1));
     assert_eq!(gate.metric(suspended), 0.0);
+    allowed(&gate, "t1");
+}
+
+#[test]
+fn a_changed_issuer_is_not_suspended() {
+    let (endpoint, upstream) = (Endpoint::start(), FakeUpstream::start());
+    let yaml = |breaker: &str| {
+        let gateway = GatewayBuilder::new().top(TOP).upstream("api", upstream.address());
+        gateway
+            .issuer("asked", &endpoint.yaml(breaker))
+            .route("api", ROUTE)
+            .yaml()
+    };
+    let gate = LocalGate::start(&yaml("breaker: { failures: 1, open_for: 1m }"));
+    endpoint.respond_with(|_| b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec());
+    check(&gate, "t0", 503, "introspection_unavailable");
+    let suspended = "keygate_introspection_suspended{issuer=\"asked\"}";
+    assert_eq!(gate.metric(suspended), 1.0);
+    endpoint.respond_active(json!({}));
+    gate.reload(&yaml("breaker: { failures: 2, open_for: 1m }"));
+    wait_until("its new task has begun", || gate.metric(suspended) == 0.0);
     allowed(&gate, "t1");
 }
 
