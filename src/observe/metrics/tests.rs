@@ -413,6 +413,33 @@ fn promtool_accepts_the_alerts() {
     assert!(accepted, "{output}");
 }
 
+/// Returns the rest of each line that begins with `beginning`.
+fn after<'t>(beginning: &str, text: &'t str) -> Vec<&'t str> {
+    text.lines()
+        .filter_map(|line| line.trim_start().strip_prefix(beginning))
+        .collect()
+}
+
+#[test]
+fn each_alert_fires_in_a_test() {
+    let tests = [
+        include_str!("../../../deploy/prometheus/alerts_test.yaml"),
+        include_str!("../../../deploy/prometheus/alerts_day_test.yaml"),
+    ];
+    for name in after("- alert: ", include_str!("../../../deploy/prometheus/alerts.yaml")) {
+        let firing = format!("ALERTS{{alertname=\"{name}\",alertstate=\"firing\",");
+        assert!(tests.iter().any(|tests| tests.contains(&firing)), "{name}");
+    }
+}
+
+#[test]
+fn the_tests_of_the_alerts_pass() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus");
+    let [minutes, days] = ["alerts_test", "alerts_day_test"].map(|name| format!("{folder}/{name}.yaml"));
+    let (passed, output) = promtool(&["test", "rules", &minutes, &days], "");
+    assert!(passed, "{output}");
+}
+
 #[test]
 fn promtool_accepts_every_expression_of_the_dashboard() {
     // promtool cannot check a single expression, but parses the expressions of recording rules.
