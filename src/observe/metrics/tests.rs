@@ -364,6 +364,7 @@ fn alerts_and_dashboard_name_only_metrics_that_exist() {
             "dashboard.json",
             include_str!("../../../deploy/prometheus/dashboard.json"),
         ),
+        ("runbook.md", include_str!("../../../deploy/prometheus/runbook.md")),
     ] {
         let used = metric_names(text);
         assert!(used.len() > 5, "{file} {used:?}");
@@ -418,6 +419,22 @@ fn after<'t>(beginning: &str, text: &'t str) -> Vec<&'t str> {
     text.lines()
         .filter_map(|line| line.trim_start().strip_prefix(beginning))
         .collect()
+}
+
+#[test]
+fn each_alert_has_its_section_in_the_runbook_and_names_it() {
+    let alerts = include_str!("../../../deploy/prometheus/alerts.yaml");
+    let names = after("- alert: ", alerts);
+    assert!(names.len() > 30, "{names:?}");
+    assert_eq!(
+        after("## ", include_str!("../../../deploy/prometheus/runbook.md")),
+        names
+    );
+    let sections = names.iter().map(|name| {
+        let anchor = name.to_ascii_lowercase();
+        format!("\"deploy/prometheus/runbook.md#{anchor}\"")
+    });
+    assert_eq!(after("runbook: ", alerts), sections.collect::<Vec<_>>());
 }
 
 #[test]
