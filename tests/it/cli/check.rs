@@ -187,3 +187,14 @@ fn check_reads_stdin_beside_the_files_of_the_current_folder() {
         "{report}"
     );
 }
+
+#[test]
+fn of_the_configuration_before_no_secret_is_read() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| std::fs::write(home.path().join(name), content).unwrap();
+    let token = "admin: { address: '127.0.0.1:0', token: 'file:admin-token' }\n";
+    write("old.yaml", &format!("{GOOD}{token}"));
+    write("new.yaml", GOOD);
+    let output = run(home.path(), &["check", "new.yaml", "--diff", "old.yaml"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+}
