@@ -93,7 +93,7 @@ pub(in crate::config) fn convert(section: TypedNode<Section>, checker: &mut Chec
 /// Reports any other token.
 fn check_token(at: NodeId, token: &Secret<Vec<u8>>, checker: &mut Checker<'_>) -> bool {
     let is_token68 = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    let problem = match token.expose() {
+    let problem = match token.expose().as_slice() {
         // Its file was not read.
         [] if checker.files == ReferencedFiles::MayBeMissing => return true,
         token if !token.iter().all(is_token68) => "a token has only letters, digits and `-._~+/=`",

@@ -18,7 +18,7 @@ pub fn ready() {
     send(&[NotifyState::Ready, NotifyState::Status(SERVING)]);
 }
 
-/// Tells systemd that a reload has begun. [`Self::reloaded`] ends it.
+/// Tells systemd that a reload has begun. [`reloaded`] ends it.
 pub fn reloading() {
     let Ok(now) = NotifyState::monotonic_usec_now() else {
         return;

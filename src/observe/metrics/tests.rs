@@ -75,6 +75,9 @@ fn count_each(metrics: &Metrics) {
         .endpoints
         .set("orders", &["serving", "ejected"], false, &[endpoint]);
     metrics.api_keys.set(ApiKeyCounts::default());
+    metrics.issued.count_request("token", Some("invalid_client"));
+    metrics.issued.set_clients(ClientCounts::default());
+    metrics.issued.set_subscriptions([0; 4]);
     metrics
         .reloads
         .count(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));

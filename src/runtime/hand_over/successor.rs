@@ -31,7 +31,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest wait for the calls of the control side that are under way.
 const CALLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a successor gets.
+/// The sockets and the store of a gate, for its successor.
 pub struct Offer {
     /// The listening sockets, each with its address.
     pub sockets: Vec<(SocketAddr, TcpListener)>,

@@ -83,8 +83,10 @@ pub fn serve(
                 .ok()
         });
     }
-    if let Some(socket) = hand_over_socket {
-        serving.wait_for_successors(socket, offer);
+    match hand_over_socket {
+        Some(socket) => serving.wait_for_successors(socket, offer),
+        // Its copies of the listening sockets would keep these open while the gate drains.
+        None => drop(offer),
     }
     supervisor::ready();
     serving.watch_for_supervisor();

@@ -274,8 +274,11 @@ impl Serving {
                 () = signals.reload_until_stop(&mut self.reloader) => false,
                 Ok(_) = is_handed_over.wait_for(|handed_over| *handed_over) => true,
             };
-            // No successor comes any more.
-            self.hand_over.successors.iter().for_each(JoinHandle::abort);
+            // No successor comes any more, and nothing else keeps the listening sockets open.
+            if let Some(successors) = self.hand_over.successors.take() {
+                successors.abort();
+                let _ = successors.await;
+            }
             let Shutdown { delay, drain } = self.reloader.shutdown();
             self.readiness.begin_drain();
             supervisor::stopping();

@@ -5,15 +5,16 @@ use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::KillAtEnd;
 use crate::support::RawClient;
-use crate::support::RawIssuer;
 use crate::support::Response;
+use crate::support::TestIssuer;
 use crate::support::free_address;
 use crate::support::get;
+use crate::support::issuer::key;
 use crate::support::program;
-use crate::support::raw_issuer::Reply;
 use crate::support::wait_until;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -39,6 +40,14 @@ routes:
   - {{ name: keys, match: {{ path: /keys }}, accept: [api_key, jwt], issuers: [keygate], upstream: api }}
 {more}"
     )
+}
+
+/// Returns an issuer, whose keys a start waits for.
+fn with_issuer(issuer: &TestIssuer, start_wait: &str) -> String {
+    let settings = issuer
+        .yaml(&format!("start_wait: {start_wait}"))
+        .replace('\n', "\n    ");
+    format!("issuers:\n  slow:\n    {settings}\n")
 }
 
 fn with_key(key: &str) -> String {
@@ -117,21 +126,12 @@ fn the_second_gate_has_listeners_and_store_and_the_first_ends_once_it_has_draine
 
 #[test]
 fn while_the_second_gate_starts_the_first_serves_and_has_its_tokens_issued_by_the_second() {
-    let (upstream, issuer) = (FakeUpstream::start(), RawIssuer::start());
-    issuer.reply("/jwks", Reply::status("404 Not Found"));
-    let more = format!(
-        "issuers: {{ slow: {{ issuer: https://slow.example, audiences: [a], jwks_url: \"{}\", allow_http: true, \
-         allow_private_addresses: true, start_wait: 60s }} }}\n",
-        issuer.url("/jwks")
-    );
-    let first = Binary::start(&config(upstream.address(), &more.replace("60s", "0s")));
+    let (upstream, issuer) = (FakeUpstream::start(), TestIssuer::start(&[&key(Algorithm::Es256)]));
+    let yaml = config(upstream.address(), "");
+    let first = Binary::start(&format!("{yaml}{}", with_issuer(&issuer, "0s")));
     let request = token_request(&first);
-    first.replace_file(
-        "keygate.yaml",
-        &std::fs::read_to_string(first.folder().join("keygate.yaml"))
-            .unwrap()
-            .replace("start_wait: 0s", "start_wait: 60s"),
-    );
+    let held = issuer.hang();
+    first.replace_file("keygate.yaml", &format!("{yaml}{}", with_issuer(&issuer, "60s")));
     let mut connection = RawClient::connect(first.data());
     assert_eq!(connection.exchange(GET).status, 200);
     let second = std::thread::scope(|scope| {
@@ -149,7 +149,7 @@ fn while_the_second_gate_starts_the_first_serves_and_has_its_tokens_issued_by_th
         assert!(!first.output().contains("Draining"));
         // The admin API is the second gate's, which does not accept yet.
         assert_eq!(Admin::new(&first, TOKEN).call("GET", "/keys", None).status, 503);
-        issuer.reply("/jwks", Reply::ok("{\"keys\":[]}"));
+        drop(held);
         starting.join().unwrap()
     });
     let second = second.unwrap_or_else(|output| panic!("{output}"));
@@ -190,19 +190,11 @@ fn where_the_second_gate_fails_the_first_goes_on_with_its_store() {
 
 #[test]
 fn a_second_gate_that_is_stopped_while_it_starts_has_not_taken_over() {
-    let (upstream, issuer) = (FakeUpstream::start(), RawIssuer::start());
-    issuer.reply("/jwks", Reply::Hang);
-    let more = |wait: &str| {
-        format!(
-            "issuers: {{ slow: {{ issuer: https://slow.example, audiences: [a], jwks_url: \"{}\", allow_http: true, \
-             allow_private_addresses: true, start_wait: {wait} }} }}\n",
-            issuer.url("/jwks")
-        )
-    };
+    let (upstream, issuer) = (FakeUpstream::start(), TestIssuer::start(&[]));
     let yaml = config(upstream.address(), "");
-    let first = Binary::start(&format!("{yaml}{}", more("0s")));
+    let first = Binary::start(&format!("{yaml}{}", with_issuer(&issuer, "0s")));
     let request = token_request(&first);
-    first.replace_file("keygate.yaml", &format!("{yaml}{}", more("60s")));
+    first.replace_file("keygate.yaml", &format!("{yaml}{}", with_issuer(&issuer, "60s")));
     let mut second = Command::new(program());
     second
         .args(["run", "--config", "keygate.yaml"])
