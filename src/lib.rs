@@ -151,7 +151,7 @@ pub use model::endpoint_address::EndpointAddress;
 ///
 /// ```no_run
 /// # fn main() {}
-#[doc = include_str!("../tests/clients/proxy/src/shop.rs")]
+#[doc = include_str!("../tests/clients/shop.rs")]
 /// ```
 pub mod filter {
     pub use crate::embed::Guard;
