@@ -43,11 +43,12 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Gives to the successors that connect to `socket`, one after the other, until one of them serves.
+    /// Serves the successors that connect to `socket`, one after the other, until one of them accepts connections. Returns the
+    /// connection to it, whose end tells it that this process has ended.
     ///
     /// # Errors
     /// The system has no file descriptor left.
-    pub async fn serve(self, socket: Socket) -> io::Result<()> {
+    pub async fn serve(self, socket: Socket) -> io::Result<UnixStream> {
         let listener = socket.listener()?;
         let offer = Arc::new(self);
         loop {
@@ -64,10 +65,10 @@ impl Offer {
             // The messages are read with a blocking thread: a successor comes once in weeks.
             let session = tokio::task::spawn_blocking(move || HandOverSession::new(&shared, &runtime).run(stream));
             match session.await {
-                Ok(Ok(())) => {
+                Ok(Ok(stream)) => {
                     socket.leave();
                     offer.is_handed_over.send_replace(true);
-                    return Ok(());
+                    return Ok(stream);
                 }
                 Ok(Err(error)) => {
                     tracing::error!(error = %ErrorChain(&error), "Successor did not start; this gate goes on serving");
@@ -99,7 +100,7 @@ impl<'e> HandOverSession<'e> {
         }
     }
 
-    fn run(mut self, mut stream: UnixStream) -> io::Result<()> {
+    fn run(mut self, mut stream: UnixStream) -> io::Result<UnixStream> {
         stream.set_nonblocking(false)?;
         stream.set_write_timeout(Some(CALLS_TIMEOUT))?;
         tracing::info!("A successor starts");
@@ -126,7 +127,7 @@ impl<'e> HandOverSession<'e> {
             }
             if is_last {
                 self.is_handed_over = true;
-                return Ok(());
+                return Ok(stream);
             }
         }
     }

@@ -79,7 +79,7 @@ struct HandOver {
     /// Set once a successor serves.
     is_handed_over: watch::Receiver<bool>,
     /// Waits for successors; `None` where none is to come.
-    successors: Option<JoinHandle<io::Result<()>>>,
+    successors: Option<JoinHandle<io::Result<std::os::unix::net::UnixStream>>>,
     /// Answers calls from the gate before; see [`relay`](crate::runtime::hand_over::relay).
     relay: Option<JoinHandle<io::Result<()>>>,
 }
@@ -275,10 +275,13 @@ impl Serving {
                 Ok(_) = is_handed_over.wait_for(|handed_over| *handed_over) => true,
             };
             // No successor comes any more, and nothing else keeps the listening sockets open.
-            if let Some(successors) = self.hand_over.successors.take() {
-                successors.abort();
-                let _ = successors.await;
-            }
+            let successor = match self.hand_over.successors.take() {
+                Some(successors) => {
+                    successors.abort();
+                    successors.await.ok()
+                }
+                None => None,
+            };
             let Shutdown { delay, drain } = self.reloader.shutdown();
             self.readiness.begin_drain();
             supervisor::stopping();
@@ -307,6 +310,8 @@ impl Serving {
                     follow_store::close(control, &self.gate).await;
                 }
             }
+            // The successor answers calls of this gate for as long as the connection is open.
+            drop(successor);
         });
         Drained {
             workers: self.workers,
