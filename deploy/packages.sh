@@ -1,4 +1,4 @@
-# Installs the Debian packages that a script of this project needs. Sourced by `deploy/try` and `tests/run`.
+# Installs the Debian packages that a script of this project needs. Sourced by such scripts, `deploy/try` and `tests/run` first.
 
 missing_packages=()
 
